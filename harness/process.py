@@ -1,0 +1,107 @@
+"""The only place that starts programs on the host.
+
+Standard input is empty unless given, every program is its own session so that it can be ended with its
+children, and a failing command is shown in a form that can be pasted into a shell.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import DeadlineExpired, HostError
+from harness.waiting import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A program that ended by itself: what it was, how it ended, what it printed, how long it took in seconds."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+    duration: float
+
+
+def find_tool(name: str) -> Path | None:
+    """Path of a program on PATH (or in the sbin folders that an ordinary user's PATH lacks), or None."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+    return Path(found) if found else None
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    deadline: Deadline | None = None,
+    input: bytes | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program to its end.
+
+    Raises HostError when it is not installed or, with `check`, ends with a code other than 0; DeadlineExpired
+    when the deadline is over, after the program and its children were ended.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    started = time.monotonic()
+    with start(words, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, cwd=cwd, env=env) as process:
+        try:
+            out, err = process.communicate(input, timeout=deadline.remaining() if deadline else None)
+        except subprocess.TimeoutExpired as expired:
+            raise DeadlineExpired(
+                f"'{shlex.join(words)}' did not end within {expired.timeout:.1f} s and was stopped."
+            ) from expired
+    done = Completed(
+        argv=words,
+        exit_code=process.returncode,
+        stdout=out.decode(errors="replace"),
+        stderr=err.decode(errors="replace"),
+        duration=time.monotonic() - started,
+    )
+    if check and done.exit_code != 0:
+        tail = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise HostError(f"'{shlex.join(words)}' ended with exit code {done.exit_code}: {tail or 'it printed nothing'}")
+    return done
+
+
+@contextmanager
+def start(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program; leaving the block ends it and all its children."""
+    words = [os.fspath(word) for word in argv]
+    try:
+        process = subprocess.Popen(
+            words, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
+        )
+    except FileNotFoundError as missing:
+        raise HostError(
+            f"The program '{words[0]}' is not installed.", hint="'make setup' installs all that is needed."
+        ) from missing
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
