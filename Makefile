@@ -1,0 +1,42 @@
+# wfp-hil: `make run` and `make test` do all set-up themselves and may be called first.
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+WFP_HIL := .venv/bin/wfp-hil
+
+.PHONY: help setup drivers model image run test check bench clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## Debian packages, virtual environment, libvirt's daemons
+	@scripts/setup.sh
+
+drivers: setup
+	@$(MAKE) --no-print-directory -s -C drivers
+
+model: setup
+	@$(MAKE) --no-print-directory -s -C vm-images/reference/model
+
+image: drivers model  ## the reference image, from the cache when its inputs did not change
+	@$(WFP_HIL) image build reference
+
+run: image  ## the main job: boot the reference guest, deploy the driver, run all scenarios
+	@$(WFP_HIL) run --guest reference
+
+check: setup  ## format, lint, types
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+
+test: image check  ## all tests, with real virtual machines
+	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests
+
+bench: image  ## the figures: revert, round trip, link, overhead
+	@$(PYTHON) -m benchmarks
+
+clean:  ## leftovers of killed runs, and build products
+	@-[ ! -x $(WFP_HIL) ] || $(WFP_HIL) clean
+	@rm -rf out drivers/build vm-images/reference/model/build .pytest_cache .mypy_cache .ruff_cache
+
+distclean: clean  ## also the virtual environment
+	@rm -rf .venv

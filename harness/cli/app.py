@@ -1,0 +1,37 @@
+"""The command tree, and how an error ends: `error: ...`, `hint: ...`, and the code of whose fault it was."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.cli import clean, doctor, image, run
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="wfp-hil",
+    help="Hardware-in-the-loop tests for Windows Filtering Platform callout drivers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(name="run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
+app.command(name="doctor")(doctor.doctor)
+app.command(name="clean")(clean.clean)
+app.add_typer(image.app, name="image")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(args=arguments)
+    except HarnessError as error:
+        if debug:
+            raise
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,33 @@
+"""`wfp-hil image`: build, list and remove guest images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.progress import show_steps
+
+app = typer.Typer(help="Guest images.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(help="A folder under vm-images.")],
+    rebuild: Annotated[bool, typer.Option(help="Build even when the cached image is up to date.")] = False,
+) -> None:
+    """Build an image, or find it in the cache when none of its inputs changed."""
+    from harness.images import ensure
+
+    with show_steps():
+        image = ensure(name, rebuild=rebuild)
+    print(f"image: {image.path} ({image.disk.stat().st_size / 1e6:.0f} MB)")
+
+
+@app.command(name="list")
+def list_all() -> None:
+    """The images in the cache."""
+    from harness.images import list_images
+
+    for image in list_images():
+        print(f"{image.path}  {image.disk.stat().st_size / 1e6:.0f} MB")

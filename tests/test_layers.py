@@ -1,0 +1,84 @@
+"""Dependencies inside `harness/` point one way, and each outside library has its one place."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "harness"
+
+# From the top down; a package may import from its own row and from rows below it.
+ROWS = [
+    {"cli"},
+    {"plugin"},
+    {"report", "images"},
+    {"expect"},
+    {"trace", "witness", "traffic", "driver"},
+    {"guest"},
+    {"doctor"},
+    {"hypervisor", "link"},
+    {"config"},
+    {"wfp"},
+    {"steps", "process"},
+    {"waiting"},
+    {"errors"},
+]
+RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
+
+# Library: the packages of `harness/` that may import it.
+HOMES = {
+    "libvirt": {"hypervisor"},
+    "libvirt_qemu": {"hypervisor"},
+    "scapy": {"link", "traffic", "witness"},
+    "paramiko": {"guest"},
+    "winrm": {"guest"},
+    "pefile": {"driver"},
+    "subprocess": {"process"},
+    "typer": {"cli"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if package_of(path) != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    own = package_of(path)
+    assert own in RANK, f"'{own}' has no row: give it one in ROWS."
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "harness" and len(parts) > 1 and parts[1] in RANK and parts[1] != own:
+            assert RANK[parts[1]] > RANK[own], f"{path} imports {name}, which stands beside or above it."
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_stay_in_their_place(path: Path) -> None:
+    own = package_of(path)
+    for name in imports(path):
+        library = name.split(".")[0]
+        if library in HOMES:
+            assert own in HOMES[library], f"{path} imports {library}, which belongs to {sorted(HOMES[library])}."
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_are_small_and_named(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+    lines = len(path.read_text().splitlines())
+    assert lines <= 500, f"{path} has {lines} lines: it is more than one room."
