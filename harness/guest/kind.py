@@ -1,0 +1,24 @@
+"""The small set of things that differ between the kinds of guest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from harness.guest.transport import CommandResult
+from harness.waiting import Deadline
+
+
+class GuestKind(ABC):
+    """One kind of guest; everything that is not here is the same for all."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def read_boot_id(self, run: Callable[[str, Deadline], CommandResult], deadline: Deadline) -> str:
+        """A text that is different after every boot and the same until the next one."""
+
+    @abstractmethod
+    def find_hash(self, run: Callable[[str, Deadline], CommandResult], path: str, deadline: Deadline) -> str | None:
+        """SHA-256 of a file in the guest, or None when the guest has no command for it."""

@@ -1,0 +1,246 @@
+"""The probe: `wfpprobe.exe`, the guest's own sockets and the front end to the driver, spoken to in JSON lines.
+
+Requests carry an id and may overlap; replies come in any order. Made over anything that has `send`; what the
+probe prints is handed to `feed`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Protocol
+
+from harness.errors import GuestError, TransportError
+from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
+from harness.waiting import Deadline
+
+__all__ = ["Pending", "ProbeClient", "ProbeError", "ProbeListener", "ProbeSocket", "ProbeUdp", "Reply"]
+
+INTERFACE_VERSION = 1
+# What a reply may take beyond the time that the request itself allows: a guest under emulation, busy booting.
+_REPLY_SECONDS = 20.0
+_TAIL = 2000
+
+Reply = dict[str, Any]
+
+
+class ProbeError(GuestError):
+    """The probe answered that an operation did not work.
+
+    `name` is the error's name in Windows ('WSAECONNREFUSED', 'STATUS_OBJECT_NAME_EXISTS'), `code` its number,
+    `reply` all that was answered.
+    """
+
+    def __init__(self, op: str, reply: Reply) -> None:
+        self.op = op
+        self.name = str(reply.get("error", "unknown"))
+        self.code = int(reply.get("code", 0) or 0)
+        self.ntstatus = reply.get("ntstatus")
+        self.reply = reply
+        words = reply.get("message")
+        super().__init__(
+            f"The probe's '{op}' ended with {self.name} ({self.code:#x})" + (f": {words}" if words else "."),
+            command=op,
+        )
+
+
+class Output(Protocol):
+    """Where requests go: the standard input of the probe."""
+
+    def send(self, data: bytes | str, *, end: bool = False) -> None:
+        """Write; `end` closes."""
+
+
+class Pending:
+    """A request that was sent and whose reply may still be on its way."""
+
+    def __init__(self, op: str, future: Future[Reply], seconds: float) -> None:
+        self._op = op
+        self._future = future
+        self._seconds = seconds
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the reply is there."""
+        return self._future.done()
+
+    def reply(self, deadline: Deadline | None = None) -> Reply:
+        """Wait for the reply.
+
+        Raises ProbeError when the probe says that it did not work, DeadlineExpired, TransportError.
+        """
+        limit = deadline or Deadline(self._seconds)
+        try:
+            answer = self._future.result(limit.remaining())
+        except FutureTimeout as late:
+            raise limit.expire(f"the probe's answer to '{self._op}'") from late
+        if not answer.get("ok", False):
+            raise ProbeError(self._op, answer)
+        return answer
+
+
+class ProbeClient:
+    """Talks to one running probe; may be used by several threads."""
+
+    def __init__(self, output: Output | None = None) -> None:
+        self._output = output
+        self._lock = threading.Lock()  # guards what follows
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, tuple[str, Future[Reply]]] = {}
+        self._rest = ""
+        self._stderr = ""
+        self._ready: Future[Reply] = Future()
+        self._lost: str | None = None
+        self._listeners: list[Callable[[Reply], None]] = []
+
+    def attach(self, output: Output) -> None:
+        """Give it where requests go, when that did not exist at construction."""
+        self._output = output
+
+    @property
+    def pid(self) -> int:
+        """Process id of the probe in the guest; it has to be ready."""
+        return int(self._ready.result(0)["pid"])
+
+    def wait_until_ready(self, deadline: Deadline) -> int:
+        """Wait for the probe's first line, and give back its process id.
+
+        Raises DeadlineExpired with what it printed instead, TransportError when it speaks another version.
+        """
+        try:
+            ready = self._ready.result(deadline.remaining())
+        except FutureTimeout as late:
+            raise deadline.expire("the probe to be ready", (self._stderr + self._rest)[-_TAIL:] or None) from late
+        if ready.get("version") != INTERFACE_VERSION:
+            raise TransportError(
+                f"The probe in the guest speaks version {ready.get('version')}, wanted {INTERFACE_VERSION}.",
+                hint="'make -C drivers' builds the one that fits.",
+            )
+        return self.pid
+
+    def start(self, op: str, *, seconds: float = 0.0, **args: object) -> Pending:
+        """Send a request and come back at once; `seconds` is how long the operation itself may take."""
+        future: Future[Reply] = Future()
+        with self._lock:
+            if self._lost is not None:
+                raise TransportError(f"The probe is gone: {self._lost.removesuffix('.')}.")
+            number = next(self._ids)
+            self._waiting[number] = (op, future)
+        if self._output is None:
+            raise TransportError("The probe was not started.")
+        request = {"id": number, "op": op} | {key: value for key, value in args.items() if value is not None}
+        try:
+            self._output.send((json.dumps(request, separators=(",", ":")) + "\n").encode())
+        except BaseException:
+            with self._lock:
+                self._waiting.pop(number, None)
+            raise
+        return Pending(op, future, seconds + _REPLY_SECONDS)
+
+    def request(self, op: str, *, seconds: float = 0.0, **args: object) -> Reply:
+        """Send a request and wait for its reply.
+
+        Raises ProbeError when the probe says that it did not work, DeadlineExpired, TransportError.
+        """
+        return self.start(op, seconds=seconds, **args).reply()
+
+    def subscribe(self, listener: Callable[[Reply], None]) -> None:
+        """Have `listener` called, in the reader's thread, with each event the probe sends unasked."""
+        self._listeners.append(listener)
+
+    def feed(self, stream: str, text: str) -> None:
+        """Take what the probe printed, in pieces of any size."""
+        if stream != "stdout":
+            self._stderr = (self._stderr + text)[-_TAIL:]
+            return
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._take(line)
+
+    def lose(self, why: str) -> None:
+        """The probe has ended: whoever waits for it, or asks later, gets TransportError with `why`."""
+        with self._lock:
+            self._lost = why
+        self._drop(f"The probe is gone: {why.removesuffix('.')}.")
+
+    def resynchronise(self) -> None:
+        """Forget what was on its way when the guest was put back; the probe itself goes on."""
+        with self._lock:
+            self._rest = ""
+        self._drop("The guest was put back to a snapshot while the probe was working on this.")
+
+    # The operations, as a scenario uses them.
+
+    def hello(self) -> Reply:
+        """One round trip."""
+        return self.request("hello")
+
+    def tcp_listen(self, address: str, *, mode: str = "hold", backlog: int = 16) -> ProbeListener:
+        """Listen on an address of the guest; `mode` is hold, echo, proxy or sink."""
+        reply = self.request("tcp_listen", address=address, mode=mode, backlog=backlog)
+        return ProbeListener(self, reply["socket"], local=reply["local"])
+
+    def tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> ProbeSocket:
+        """Connect from the guest. A connect that fails is told by `.error`, and raised when the socket is used."""
+        return self.tcp_connect_all([address], bind=bind, seconds=seconds)[0]
+
+    def tcp_connect_all(
+        self, addresses: Iterable[str], *, bind: str | None = None, seconds: float = 10.0
+    ) -> list[ProbeSocket]:
+        """Connect to all addresses at the same time; sockets in the order of the addresses."""
+        started = [
+            (address, self.start("tcp_connect", seconds=seconds, address=address, bind=bind, timeout_ms=_ms(seconds)))
+            for address in addresses
+        ]
+        return [self._connected(address, pending) for address, pending in started]
+
+    def udp_open(self, bind: str = "0.0.0.0:0", *, connect: str | None = None) -> ProbeUdp:
+        """Open a UDP socket in the guest."""
+        reply = self.request("udp_open", bind=bind, connect=connect)
+        return ProbeUdp(self, reply["socket"], local=reply["local"])
+
+    def close_all(self) -> None:
+        """Close every socket of the probe."""
+        self.request("close_all")
+
+    def _connected(self, address: str, pending: Pending) -> ProbeSocket:
+        try:
+            reply = pending.reply()
+        except ProbeError as refused:
+            return ProbeSocket(self, 0, peer=address, local="", failure=refused)
+        return ProbeSocket(self, reply["socket"], peer=reply.get("peer", address), local=reply.get("local", ""))
+
+    def _take(self, line: str) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            self._stderr = (self._stderr + line + "\n")[-_TAIL:]
+            return
+        if not isinstance(message, dict):
+            return
+        if "id" in message:
+            with self._lock:
+                _, future = self._waiting.pop(message["id"], ("", None))
+            if future is not None:
+                future.set_result(message)
+            return
+        if message.get("event") == "ready" and not self._ready.done():
+            self._ready.set_result(message)
+        for listener in tuple(self._listeners):
+            listener(message)
+
+    def _drop(self, why: str) -> None:
+        with self._lock:
+            dropped, self._waiting = self._waiting, {}
+        for _, future in dropped.values():
+            future.set_exception(TransportError(why))
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,309 @@
+"""Files over SFTP: pinned host key, a temporary name until the content is verified, resumed once when cut."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import paramiko
+
+from harness.errors import AuthenticationFailed, HostError, TransportError
+from harness.guest.transport import ProgressCallback
+from harness.steps import note
+from harness.waiting import Deadline, NotYet, wait_for
+
+T = TypeVar("T")
+
+_CHUNK = 32768  # the largest block that every SFTP server has to take
+_ANSWER_SECONDS = 15.0
+_CONNECT_SECONDS = 30.0
+
+Connect = Callable[[], socket.socket]
+RemoteHash = Callable[[str], str | None]
+
+
+class SftpTransport:
+    """Moves files to and from the guest over one SSH connection, which is made when first needed."""
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        user: str,
+        key: Path,
+        host_key: str,
+        remote_hash: RemoteHash | None = None,
+        connect: Connect | None = None,
+        answer_seconds: float = _ANSWER_SECONDS,
+    ) -> None:
+        """`host_key` is the pinned key as in a .pub file; `remote_hash` asks the guest for a file's SHA-256.
+
+        Without `remote_hash`, or when it gives None, a file is verified by reading it back.
+        """
+        self._port = port
+        self._user = user
+        self._key = key
+        self._host_key = _parse_host_key(host_key)
+        self._remote_hash = remote_hash
+        self._connect = connect or (lambda: socket.create_connection(("127.0.0.1", port), timeout=answer_seconds))
+        self._answer_seconds = answer_seconds
+        self._lock = threading.RLock()  # one transfer at a time
+        self._ssh: paramiko.Transport | None = None
+        self._client: paramiko.SFTPClient | None = None
+
+    def put(self, local: Path, remote: str, *, progress: ProgressCallback | None = None) -> str:
+        """Copy a file into the guest, verified, and give back its SHA-256.
+
+        The file appears under its own name only when its content is right. A cut connection is resumed once.
+        Raises TransportError when that was not enough; nothing partial is left behind where the guest can be reached.
+        """
+        try:
+            content = local.read_bytes()
+        except OSError as error:
+            raise HostError(f"'{local}' could not be read: {error.strerror}.") from error
+        wanted = hashlib.sha256(content).hexdigest()
+        partial = f"{remote}.{uuid.uuid4().hex[:8]}.part"
+        with self._lock:
+            try:
+                self._resumed(lambda: self._send(content, partial, progress), f"sending '{local.name}'")
+                found = self._resumed(lambda: self._hash_of(partial), f"verifying '{remote}'")
+                _expect_hash(remote, found=found, wanted=wanted)
+                self._resumed(lambda: self._rename(partial, remote), f"renaming '{partial}'")
+            except BaseException:
+                with suppress(TransportError):
+                    self.remove(partial)
+                raise
+        return wanted
+
+    def get(self, remote: str, local: Path, *, progress: ProgressCallback | None = None) -> str:
+        """Copy a file out of the guest and give back its SHA-256; a cut connection is resumed once."""
+        partial = local.with_name(local.name + ".part")
+        with self._lock:
+            try:
+                partial.write_bytes(b"")
+                self._resumed(lambda: self._fetch(remote, partial, progress), f"fetching '{remote}'")
+                partial.replace(local)
+            finally:
+                partial.unlink(missing_ok=True)
+        return hashlib.sha256(local.read_bytes()).hexdigest()
+
+    def remove(self, remote: str) -> None:
+        """Delete a file in the guest; one that does not exist is no error."""
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                self._sftp().remove(remote)
+
+        with self._lock:
+            self._resumed(delete, f"removing '{remote}'")
+
+    def make_folder(self, remote: str) -> None:
+        """Make a folder in the guest; one that exists is no error."""
+
+        def make() -> None:
+            try:
+                self._sftp().mkdir(remote)
+            except OSError:
+                self._sftp().stat(remote)
+
+        with self._lock:
+            self._resumed(make, f"making the folder '{remote}'")
+
+    def list_folder(self, remote: str) -> list[str]:
+        """Names in a folder of the guest."""
+        with self._lock:
+            return sorted(self._resumed(lambda: self._sftp().listdir(remote), f"listing '{remote}'"))
+
+    def wait_until_ready(self, deadline: Deadline) -> None:
+        """Wait until the guest's SSH server lets us in.
+
+        Raises AuthenticationFailed at once; DeadlineExpired with the last error when it never answers.
+        """
+
+        def attempt() -> bool:
+            try:
+                self._sftp()
+            except AuthenticationFailed:
+                raise
+            except (TransportError, paramiko.SSHException, OSError, EOFError) as error:
+                self.disconnect()
+                raise NotYet(str(error) or type(error).__name__) from error
+            return True
+
+        with self._lock:
+            wait_for(attempt, deadline, f"SSH on 127.0.0.1:{self._port}", interval=0.1)
+
+    def disconnect(self) -> None:
+        """Forget the connection; the next call makes a new one. To be called after a revert."""
+        client, ssh = self._client, self._ssh
+        self._client = self._ssh = None
+        if ssh is not None:
+            with suppress(OSError):
+                ssh.sock.close()
+            ssh.close()
+        if client is not None:
+            with suppress(OSError, EOFError):
+                client.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.disconnect()
+
+    def __enter__(self) -> SftpTransport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _resumed(self, work: Callable[[], T], doing: str) -> T:
+        """Do `work`; when the connection is cut in it, connect anew and do it once more."""
+        for is_last in (False, True):
+            try:
+                return work()
+            except AuthenticationFailed:
+                raise
+            except (EOFError, TimeoutError, paramiko.SSHException, ConnectionError, _Cut) as cut:
+                self.disconnect()
+                if is_last:
+                    raise TransportError(
+                        f"The SFTP connection to 127.0.0.1:{self._port} was cut twice while {doing}"
+                        f" ({str(cut) or type(cut).__name__})."
+                    ) from cut
+                note("SFTP connection cut, resuming", doing=doing)
+            except OSError as error:
+                if str(error) == "Socket is closed":  # paramiko's word for a connection that went away
+                    self.disconnect()
+                    if not is_last:
+                        continue
+                reason = error.strerror or str(error) or type(error).__name__
+                raise TransportError(f"SFTP failed while {doing}: {reason}.") from error
+        raise AssertionError("the loop returns or raises")
+
+    def _send(self, content: bytes, partial: str, progress: ProgressCallback | None) -> None:
+        sftp = self._sftp()
+        done = 0
+        with suppress(FileNotFoundError):
+            done = min(sftp.stat(partial).st_size or 0, len(content))
+        with sftp.open(partial, "r+b" if done else "wb") as out:
+            # Not pipelined: each block is answered, so that after a cut the size of the file says where to go on.
+            out.seek(done)
+            while True:
+                if progress is not None:
+                    progress(done, len(content))
+                if done >= len(content):
+                    break
+                out.write(content[done : done + _CHUNK])
+                done = min(done + _CHUNK, len(content))
+
+    def _fetch(self, remote: str, partial: Path, progress: ProgressCallback | None) -> None:
+        sftp = self._sftp()
+        size = sftp.stat(remote).st_size or 0
+        with partial.open("ab") as into, sftp.open(remote, "rb") as source:
+            done = into.tell()
+            source.seek(done)
+            while True:
+                if progress is not None:
+                    progress(done, size)
+                piece = source.read(_CHUNK)
+                if not piece:
+                    break
+                into.write(piece)
+                done += len(piece)
+        if done < size:
+            raise _Cut(f"'{remote}' ended after {done} of {size} bytes")
+
+    def _hash_of(self, remote: str) -> str:
+        known = self._remote_hash(remote) if self._remote_hash is not None else None
+        if known is not None:
+            return known
+        digest = hashlib.sha256()
+        with self._sftp().open(remote, "rb") as source:
+            size = source.stat().st_size or 0
+            source.prefetch(size)
+            while piece := source.read(_CHUNK):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def _rename(self, partial: str, remote: str) -> None:
+        sftp = self._sftp()
+        try:
+            sftp.posix_rename(partial, remote)
+        except OSError:
+            # A server without the posix-rename extension refuses to replace a file.
+            with suppress(FileNotFoundError):
+                sftp.remove(remote)
+            sftp.rename(partial, remote)
+
+    def _sftp(self) -> paramiko.SFTPClient:
+        if self._client is not None:
+            return self._client
+        try:
+            raw = self._connect()
+        except OSError as error:
+            raise TransportError(
+                f"SSH on 127.0.0.1:{self._port} could not be reached: {error.strerror or error}.",
+                hint="Is the machine running, and is this its SSH port?",
+            ) from error
+        ssh = paramiko.Transport(raw)
+        self._ssh = ssh
+        ssh.banner_timeout = ssh.auth_timeout = ssh.handshake_timeout = _CONNECT_SECONDS
+        try:
+            ssh.start_client(timeout=_CONNECT_SECONDS)
+            self._expect_host_key(ssh.get_remote_server_key())
+            ssh.auth_publickey(self._user, paramiko.Ed25519Key.from_private_key_file(os.fspath(self._key)))
+            client = paramiko.SFTPClient.from_transport(ssh)
+        except paramiko.AuthenticationException as refused:
+            self.disconnect()
+            raise AuthenticationFailed(
+                f"SSH on 127.0.0.1:{self._port} refused the key of user '{self._user}'.",
+                hint="The secrets must be those of the image that the machine was started from.",
+            ) from refused
+        except AuthenticationFailed:
+            self.disconnect()
+            raise
+        if client is None:
+            raise TransportError("The guest's SSH server has no SFTP subsystem.")
+        channel = client.get_channel()
+        if channel is not None:
+            channel.settimeout(self._answer_seconds)
+        self._client = client
+        return client
+
+    def _expect_host_key(self, offered: paramiko.PKey) -> None:
+        if offered != self._host_key:
+            raise AuthenticationFailed(
+                f"The SSH host key on 127.0.0.1:{self._port} is {offered.fingerprint}, "
+                f"wanted {self._host_key.fingerprint}.",
+                hint="The port may belong to another machine, or the image was rebuilt after the machine started.",
+            )
+
+
+def _expect_hash(remote: str, *, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise TransportError(
+            f"'{remote}' arrived in the guest with SHA-256 {found[:16]}…, wanted {wanted[:16]}….",
+            hint="The guest's disk may be full or damaged.",
+        )
+
+
+class _Cut(Exception):
+    """A transfer ended before its end."""
+
+
+def _parse_host_key(line: str) -> paramiko.PKey:
+    words = line.split()
+    try:
+        kind, blob = words[0], base64.b64decode(words[1])
+        return paramiko.PKey.from_type_string(kind, blob)
+    except (IndexError, ValueError, paramiko.SSHException) as error:
+        raise HostError(
+            f"'{line[:60]}' is not an SSH public key.", hint="The image's secrets/ssh_host.pub is damaged."
+        ) from error

@@ -1,0 +1,45 @@
+"""What only a Windows guest does its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.errors import GuestError
+from harness.guest.kind import GuestKind
+from harness.guest.transport import CommandResult
+from harness.waiting import Deadline
+
+Run = Callable[[str, Deadline], CommandResult]
+
+_BOOT_ID = (
+    'powershell -NoProfile -Command "(Get-CimInstance Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().Ticks"'
+)
+
+
+class WindowsGuest(GuestKind):
+    """Windows 10, 11 or Server: files are hashed by certutil, the boot time stands for the boot id."""
+
+    name = "windows"
+
+    def read_boot_id(self, run: Run, deadline: Deadline) -> str:
+        """The time of the last boot, in ticks."""
+        return run(_BOOT_ID, deadline).stdout.strip()
+
+    def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
+        """SHA-256 of a file in the guest, by certutil.
+
+        Raises GuestError when certutil does not answer with one.
+        """
+        done = run(f'certutil -hashfile "{path}" SHA256', deadline)
+        # The second line; Windows 7 put spaces between the bytes.
+        for line in done.stdout.splitlines():
+            digits = line.replace(" ", "").strip().lower()
+            if len(digits) == 64 and all(c in "0123456789abcdef" for c in digits):
+                return digits
+        raise GuestError(
+            f"certutil gave no SHA-256 of '{path}': {done.stdout.strip() or done.stderr.strip()}",
+            command="certutil",
+            exit_code=done.exit_code,
+            stdout=done.stdout,
+            stderr=done.stderr,
+        )
