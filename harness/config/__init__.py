@@ -1,0 +1,21 @@
+"""Profiles of guests: TOML in, frozen models out, errors that name the file and the key."""
+
+from __future__ import annotations
+
+from harness.config.directories import cache_root, profiles_root, state_root
+from harness.config.loading import known_profiles, load_profile
+from harness.config.profile import BootSettings, GuestKind, MachineSettings, ManagementSettings, NetworkSettings, Profile
+
+__all__ = [
+    "BootSettings",
+    "GuestKind",
+    "MachineSettings",
+    "ManagementSettings",
+    "NetworkSettings",
+    "Profile",
+    "cache_root",
+    "known_profiles",
+    "load_profile",
+    "profiles_root",
+    "state_root",
+]

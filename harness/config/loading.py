@@ -1,0 +1,101 @@
+"""Reading a profile: every error names the file and the key, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.config.directories import profiles_root
+from harness.config.profile import Profile
+from harness.errors import ConfigError
+
+
+def load_profile(name_or_path: str | Path, *, root: Path | None = None) -> Profile:
+    """Read the profile of that name from `vm-images/<name>/guest.toml`, or the TOML file at that path.
+
+    Raises ConfigError when there is none, when it is not TOML, or when a key or value is not allowed.
+    """
+    path = _locate(str(name_or_path), root or profiles_root())
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"'{path}' is not valid TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"'{path}' is not UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if "path" in table:
+        raise ConfigError(f"'{path}': key 'path' is not known.")
+    try:
+        return Profile.model_validate({**table, "path": path})
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+def known_profiles(root: Path | None = None) -> list[str]:
+    """Names of the profiles that come with this checkout, sorted."""
+    return sorted(found.parent.name for found in (root or profiles_root()).glob("*/guest.toml"))
+
+
+def _locate(asked: str, root: Path) -> Path:
+    if "/" in asked or asked.endswith(".toml"):
+        path = Path(asked)
+        if path.is_dir():
+            path /= "guest.toml"
+        if not path.is_file():
+            raise ConfigError(f"There is no profile at '{path}'.", hint="Give a TOML file, or the name of a profile.")
+        return path.absolute()
+    path = root / asked / "guest.toml"
+    if asked in known_profiles(root):
+        return path
+    known = known_profiles(root)
+    near = difflib.get_close_matches(asked, known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Known profiles: {', '.join(known) or 'none'}."
+    raise ConfigError(f"There is no profile '{asked}'.", hint=hint)
+
+
+def _explain(path: Path, error: ValidationError) -> ConfigError:
+    details = error.errors(include_url=False)
+    # A misspelt key shows as one unknown and one missing key; the unknown one is the cause, so it comes first.
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    others = len(details) - 1
+    sentence, hint = _sentence(first)
+    more = f" ({others} more {'error' if others == 1 else 'errors'} in this file)" if others else ""
+    return ConfigError(f"'{path}': {sentence}{more}.", hint=hint)
+
+
+def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
+    key = ".".join(str(part) for part in detail["loc"])
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = _allowed_keys(detail["loc"][:-1])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
+        return f"key '{key}' is not known", (
+            f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(allowed)}."
+        )
+    if kind == "missing":
+        return f"key '{key}' is missing", None
+    if kind in ("literal_error", "enum"):
+        near = difflib.get_close_matches(str(detail["input"]), str(context["expected"]).replace("'", "").split(), n=1)
+        return f"key '{key}' is {detail['input']!r}, wanted {context['expected']}", (
+            f"Did you mean '{near[0].rstrip(',')}'?" if near else None
+        )
+    wanted = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error" and isinstance(detail["input"], dict):
+        return f"section '{key}': {wanted}", None
+    return f"key '{key}' is {detail['input']!r}, wanted {wanted}", None
+
+
+def _allowed_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Profile
+    for part in section:
+        inner: Any = model.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [name for name in model.model_fields if name != "path"]

@@ -1,0 +1,82 @@
+"""The profile: what `vm-images/<name>/guest.toml` may say, with the meaning and unit of every key."""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NicModel = Literal["e1000e", "igb", "rtl8139", "virtio-net-pci"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class GuestKind(StrEnum):
+    """What runs in the guest; the few differences between the kinds live in `harness.guest`."""
+
+    REFERENCE = "reference"
+    WINDOWS = "windows"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MachineSettings(_Section):
+    """The virtual hardware."""
+
+    memory_mib: int = Field(ge=16, le=65536)
+    vcpus: int = Field(ge=1, le=64)
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    video: Literal["none", "vga"] = "none"
+    nics: tuple[NicModel, ...] = Field(default=("e1000e",), min_length=1, max_length=8)
+
+
+class BootSettings(_Section):
+    """How it starts and how to see that it has."""
+
+    kernel_arguments: str = ""
+    ready_line: str = Field(min_length=1)
+    ready_seconds: float = Field(gt=0, le=3600)
+
+
+class ManagementSettings(_Section):
+    """The way in over QEMU's user network; host ports are free ones unless given."""
+
+    user: str = "Administrator"
+    winrm_port: Port = 5986
+    ssh_port: Port = 22
+    winrm_host_port: int = Field(default=0, ge=0, le=65535)
+    ssh_host_port: int = Field(default=0, ge=0, le=65535)
+
+
+class NetworkSettings(_Section):
+    """Addresses on the first test NIC; the gateway is a station that the harness plays."""
+
+    ipv4: ipaddress.IPv4Interface
+    ipv4_gateway: ipaddress.IPv4Address
+    ipv6: ipaddress.IPv6Interface | None = None
+    ipv6_gateway: ipaddress.IPv6Address | None = None
+
+    @model_validator(mode="after")
+    def _gateway_is_on_link(self) -> Self:
+        if self.ipv4_gateway not in self.ipv4.network:
+            raise ValueError(f"ipv4_gateway {self.ipv4_gateway} does not lie in {self.ipv4.network}")
+        if self.ipv6 and self.ipv6_gateway and self.ipv6_gateway not in self.ipv6.network:
+            raise ValueError(f"ipv6_gateway {self.ipv6_gateway} does not lie in {self.ipv6.network}")
+        return self
+
+
+class Profile(_Section):
+    """One kind of guest. `path` is the file it came from."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    kind: GuestKind
+    title: str = ""
+    machine: MachineSettings
+    boot: BootSettings
+    management: ManagementSettings = ManagementSettings()
+    network: NetworkSettings
+    path: Path = Field(default=Path(), exclude=True)
