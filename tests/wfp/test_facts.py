@@ -1,0 +1,85 @@
+"""The facts answer as Windows does, under the names that scenarios use."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from harness import wfp
+from harness.errors import UsageError
+
+GENERATOR = Path(__file__).parents[2] / "drivers" / "include" / "generate.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("INBOUND_IPPACKET_V4", 0), ("ALE_AUTH_CONNECT_V4", 48), ("FWPS_LAYER_ALE_CONNECT_REDIRECT_V6", 67)],
+)
+def test_layer_ids_are_those_of_windows(name: str, number: int) -> None:
+    assert wfp.layer_id(name) == number
+    assert wfp.layer_name(number) == name.removeprefix("FWPS_LAYER_")
+
+
+def test_a_layer_is_found_by_its_key() -> None:
+    key = wfp.layer_guid("ALE_FLOW_ESTABLISHED_V4")
+    assert key == UUID("af80470a-5596-4c13-9992-539e6fe57967")
+    assert wfp.layer_of_guid(key) == "ALE_FLOW_ESTABLISHED_V4"
+
+
+def test_an_unknown_layer_names_its_neighbours() -> None:
+    with pytest.raises(UsageError, match="ALE_AUTH_CONNECTS"):
+        wfp.layer_id("ALE_AUTH_CONNECTS")
+
+
+def test_an_unknown_id_is_shown_not_raised() -> None:
+    assert wfp.layer_name(4711) == "LAYER_4711"
+
+
+def test_fields_stand_at_their_index() -> None:
+    fields = wfp.field_names("ALE_AUTH_CONNECT_V4")
+    assert fields[:4] == ("ALE_APP_ID", "ALE_USER_ID", "IP_LOCAL_ADDRESS", "IP_LOCAL_ADDRESS_TYPE")
+    assert wfp.field_index("ALE_AUTH_CONNECT_V4", "IP_REMOTE_PORT") == fields.index("IP_REMOTE_PORT")
+
+
+@pytest.mark.parametrize("status", [0xC0220009, 0xC0220009 - (1 << 32)])
+def test_a_status_has_one_name_signed_or_not(status: int) -> None:
+    assert wfp.status_name(status) == "STATUS_FWP_ALREADY_EXISTS"
+    assert not wfp.status_ok(status)
+
+
+def test_object_name_exists_passes_nt_success() -> None:
+    assert wfp.status_name(0x40000000) == "STATUS_OBJECT_NAME_EXISTS"
+    assert wfp.status_ok(0x40000000)
+
+
+def test_actions_agree_with_the_kit() -> None:
+    for name in ("BLOCK", "PERMIT", "CALLOUT_TERMINATING", "CALLOUT_INSPECTION", "CALLOUT_UNKNOWN", "CONTINUE"):
+        assert wfp.action_value(name) == wfp.constant(f"FWP_ACTION_{name}")
+        assert wfp.action_name(wfp.action_value(name)) == name
+
+
+def test_rules_have_unbroken_ids() -> None:
+    assert list(wfp.rule_ids()) == [f"W{number:03}" for number in range(1, len(wfp.rule_ids()) + 1)]
+    assert "STATUS_DEVICE_BUSY" in wfp.rule("W012").text
+    with pytest.raises(UsageError, match="W999"):
+        wfp.rule("W999")
+
+
+def test_the_kernel_headers_are_what_the_facts_say() -> None:
+    subprocess.run([sys.executable, GENERATOR, "--check"], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(not shutil.which("x86_64-w64-mingw32-gcc"), reason="no mingw-w64 here")
+@pytest.mark.parametrize("first", ["ntddk.h", "ddk/ntifs.h"])
+def test_the_kernel_headers_hold_their_assertions(tmp_path: Path, first: str) -> None:
+    source = tmp_path / "abi.c"
+    source.write_text(
+        f"#include <{first}>\n#define INITGUID\n#include <ndis.h>\n#include <fwpsk.h>\n#include <fwpmk.h>\n"
+    )
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I", str(GENERATOR.parent / "mingw")]
+    subprocess.run(["x86_64-w64-mingw32-gcc", *flags, "-c", source, "-o", tmp_path / "abi.o"], check=True)
