@@ -1,0 +1,135 @@
+"""A TCP peer against a TCP peer, over a perfect link and over a bad one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from harness.traffic import Stations, TcpError
+from harness.waiting import Deadline
+
+
+@pytest.fixture
+def deadline() -> Deadline:
+    return Deadline(20)
+
+
+def test_data_goes_both_ways_and_both_sides_close(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    server = host.add("198.51.100.5").tcp_listen(80)
+    client = guest.gateway.tcp_connect("198.51.100.5", 80, deadline)
+    accepted = server.wait_for_connection(deadline)
+
+    client.send(b"question")
+    assert accepted.receive(8, deadline) == b"question"
+    accepted.send(b"answer")
+    accepted.close()
+    assert client.receive_all(deadline) == b"answer"
+    client.close()
+
+    client.wait_closed(deadline)
+    accepted.wait_closed(deadline)
+    assert (client.error, accepted.error) == (None, None)
+    assert accepted.peer == str(client.local)
+
+
+def test_more_than_a_window_waits_for_the_reader(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    server = host.gateway.tcp_listen(80)
+    client = guest.gateway.tcp_connect("192.0.2.1", 80, deadline)
+    accepted = server.wait_for_connection(deadline)
+    data = random.Random(1).randbytes(300_000)
+
+    client.send(data)
+    assert accepted.receive(1, deadline) == data[:1]
+    assert len(accepted.received) <= 65_536
+    assert accepted.receive(len(data) - 1, deadline) == data[1:]
+    client.flush(deadline)
+
+
+def test_an_echo_listener_sends_back_and_closes(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    host.gateway.tcp_listen(7, echo=True)
+    client = guest.gateway.tcp_connect("192.0.2.1", 7, deadline)
+    data = random.Random(2).randbytes(200_000)
+    client.send(data)
+    client.close()
+    assert client.receive_all(deadline) == data
+
+
+def test_a_port_that_nobody_listens_on_refuses(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    with pytest.raises(TcpError, match="was refused") as caught:
+        guest.gateway.tcp_connect("192.0.2.1", 81, deadline)
+    assert caught.value.reason == "refused"
+    assert host.counters.refused == 1
+
+
+def test_a_reset_ends_the_other_side(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    server = host.gateway.tcp_listen(80)
+    client = guest.gateway.tcp_connect("192.0.2.1", 80, deadline)
+    server.wait_for_connection(deadline).reset()
+    with pytest.raises(TcpError, match="was reset by the guest; 1 bytes were wanted and 0 came"):
+        client.receive(1, deadline)
+
+
+def test_early_end_of_data_is_told_apart_from_a_full_answer(
+    twins: tuple[Stations, Stations], deadline: Deadline
+) -> None:
+    host, guest = twins
+    server = host.gateway.tcp_listen(80)
+    client = guest.gateway.tcp_connect("192.0.2.1", 80, deadline)
+    accepted = server.wait_for_connection(deadline)
+    accepted.send(b"four")
+    accepted.close()
+    with pytest.raises(TcpError, match="5 bytes were wanted and 4 came"):
+        client.receive(5, deadline)
+    assert client.receive(4, deadline) == b"four"
+
+
+def test_reset_of_the_stations_sends_no_frame(make_twins: Callable, deadline: Deadline) -> None:
+    host, guest, first, second = make_twins()
+    host.gateway.tcp_listen(80)
+    client = guest.gateway.tcp_connect("192.0.2.1", 80, deadline)
+    first.settle(deadline)
+    before = second.counters.sent
+    guest.reset()
+    assert second.counters.sent == before
+    with pytest.raises(TcpError, match="forgotten when the guest was reverted"):
+        client.receive(1, deadline)
+
+
+class BadRoad:
+    """Loses, doubles and holds back frames, the same ones for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.held: list[bytes] = []
+
+    def __call__(self, frame: bytes) -> Iterable[bytes]:
+        fate = self.random.random()
+        if fate < 0.05:
+            return ()
+        if fate < 0.10:
+            return (frame, frame)
+        if fate < 0.20:
+            self.held.append(frame)
+            return ()
+        held, self.held = self.held, []
+        return (frame, *reversed(held))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_data_is_whole_over_a_road_that_loses_doubles_and_reorders(make_twins: Callable, seed: int) -> None:
+    deadline = Deadline(60)
+    host, guest, _, _ = make_twins(BadRoad(seed), BadRoad(seed + 100))
+    host.gateway.tcp_listen(7, echo=True)
+    client = guest.gateway.tcp_connect("192.0.2.1", 7, deadline)
+    data = random.Random(seed).randbytes(150_000)
+    client.send(data)
+    client.close()
+    assert client.receive_all(deadline) == data
+    assert client.retransmitted > 0
