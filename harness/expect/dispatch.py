@@ -1,0 +1,44 @@
+"""`expect(x)`: the expectations that fit x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, overload
+
+from harness.expect.frames import EVENT_FIELDS, FRAME_FIELDS, Frame, event_record, frame_record
+from harness.expect.records import RecordsExpect
+from harness.expect.sockets import ConnectionExpect, ListenerExpect, ValueExpect
+from harness.guest import ProbeListener, ProbeSocket
+from harness.trace import Trace
+
+
+class FrameSource(Protocol):
+    """A witness."""
+
+    def frames(self) -> Sequence[Frame]:
+        """Every frame it saw, in order."""
+
+
+@overload
+def expect(subject: Trace) -> RecordsExpect: ...
+@overload
+def expect(subject: ProbeListener) -> ListenerExpect: ...
+@overload
+def expect(subject: ProbeSocket) -> ConnectionExpect: ...
+@overload
+def expect(subject: bytes | str | int | None) -> ValueExpect: ...
+@overload
+def expect(subject: FrameSource) -> RecordsExpect: ...
+
+
+def expect(subject: Any) -> RecordsExpect | ListenerExpect | ConnectionExpect | ValueExpect:
+    """The expectations that fit `subject`."""
+    if isinstance(subject, Trace):
+        return RecordsExpect("trace", "event", EVENT_FIELDS, [event_record(event) for event in subject.events])
+    if callable(getattr(subject, "frames", None)):
+        return RecordsExpect("witness", "frame", FRAME_FIELDS, [frame_record(frame) for frame in subject.frames()])
+    if isinstance(subject, ProbeListener):
+        return ListenerExpect(subject)
+    if isinstance(subject, ProbeSocket):
+        return ConnectionExpect(subject)
+    return ValueExpect(subject)

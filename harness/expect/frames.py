@@ -1,0 +1,94 @@
+"""Frames and events as records to compare."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from harness.expect.matching import Record
+from harness.link.headers import (
+    ACK,
+    ETH_ARP,
+    FIN,
+    PROTOCOL_NAMES,
+    RST,
+    SYN,
+    address_text,
+    ether_type,
+    parse_ip,
+    parse_tcp,
+)
+from harness.trace import Event
+
+FRAME_FIELDS = (
+    "proto", "src", "dst", "sport", "dport", "direction", "payload", "contains", "flags", "checksums", "length",
+)  # fmt: skip
+EVENT_FIELDS = (
+    "seq", "kind", "layer", "status", "action", "rights", "rule", "filter_id", "flow_id", "flow_context", "value",
+    "local", "remote", "redirected_to", "protocol", "process_id", "condition_flags", "metadata", "data_length",
+    "injection_state", "redirect_state", "slot", "irql",
+)  # fmt: skip
+
+
+class Frame(Protocol):
+    """What is needed of a witnessed frame."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the capture, from 1."""
+
+    @property
+    def direction(self) -> str:
+        """'to-guest' or 'from-guest'."""
+
+    @property
+    def raw(self) -> bytes:
+        """The Ethernet frame."""
+
+
+class Contains:
+    """The payload of a frame, compared by what it holds."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes) and other in self.payload
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def frame_record(frame: Frame) -> Record:
+    """A frame's fields; those of the transport are empty where it has none."""
+    fields: dict[str, object] = {"direction": str(frame.direction), "length": len(frame.raw), "payload": b""}
+    packet = parse_ip(frame.raw)
+    if packet is None:
+        fields["proto"] = "arp" if ether_type(frame.raw) == ETH_ARP else f"{ether_type(frame.raw):#06x}"
+        return Record(fields=fields, text=f"frame {frame.number} {frame.direction} {fields['proto']}")
+    source, destination = address_text(packet.source), address_text(packet.destination)
+    proto = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
+    sport, dport = packet.ports
+    ends = (f"{source}:{sport}", f"{destination}:{dport}") if sport or dport else (source, destination)
+    segment = parse_tcp(packet)
+    flags = flag_text(segment.flags) if segment else ""
+    fields |= {
+        "proto": proto, "src": ends[0], "dst": ends[1], "sport": sport, "dport": dport, "payload": packet.payload,
+        "contains": Contains(packet.payload), "flags": flags, "checksums": packet.trouble or "right",
+    }  # fmt: skip
+    words = f"frame {frame.number} {frame.direction} {proto} {ends[0]} > {ends[1]}"
+    if flags:
+        words += f" [{flags}]"
+    if packet.payload:
+        words += f" {len(packet.payload)} bytes"
+    return Record(fields=fields, text=words + (f" ({packet.trouble})" if packet.trouble else ""))
+
+
+def flag_text(flags: int) -> str:
+    """'S', 'SA', 'A', 'FA', 'R', 'RA': the flags that decide, push left out."""
+    return "".join(letter for bit, letter in ((SYN, "S"), (FIN, "F"), (RST, "R"), (ACK, "A")) if flags & bit)
+
+
+def event_record(event: Event) -> Record:
+    """An event's fields; the status by name."""
+    fields: dict[str, object] = {name: getattr(event, name) for name in EVENT_FIELDS}
+    fields["status"] = event.status_name
+    return Record(fields=fields, text=str(event))

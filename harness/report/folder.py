@@ -1,0 +1,70 @@
+"""A scenario's folder: frames.pcapng, events.jsonl, steps.jsonl, its part of serial.log, and the timeline."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.steps import StepEvent
+from harness.trace import Entry, Trace, render_timeline
+
+_UNFIT = re.compile(r"[^A-Za-z0-9._=-]+")
+
+
+def slug(scenario: str) -> str:
+    """A folder name for a scenario: 'scenarios/flow/test_x.py::test_y[tcp]' becomes 'flow.test_x.test_y.tcp'."""
+    words = scenario.removeprefix("scenarios/").replace(".py::", ".").replace("::", ".")
+    return _UNFIT.sub(".", words).strip(".")[:150]
+
+
+class ScenarioFolder:
+    """Where one attempt at one scenario keeps what was seen."""
+
+    def __init__(self, root: Path, scenario: str, attempt: int = 1) -> None:
+        name = slug(scenario) + (f".{attempt}" if attempt > 1 else "")
+        self.path = root / "scenarios" / name
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def frames(self) -> Path:
+        """The capture."""
+        return self.path / "frames.pcapng"
+
+    @property
+    def timeline(self) -> Path:
+        """Frames, events and steps in one order."""
+        return self.path / "timeline.txt"
+
+    def write_events(self, trace: Trace) -> None:
+        """Keep the driver's events."""
+        lines = (json.dumps(event.as_record(), default=str) + "\n" for event in trace.events)
+        (self.path / "events.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def write_steps(self, steps: Iterable[StepEvent]) -> None:
+        """Keep what the harness did."""
+        lines = (
+            json.dumps(
+                {
+                    "kind": step.kind, "title": step.title, "time": step.time, "depth": step.depth,
+                    "duration": step.duration, "error": str(step.error) if step.error else None, **step.fields,
+                },
+                default=str,
+            ) + "\n"
+            for step in steps
+        )  # fmt: skip
+        (self.path / "steps.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def write_serial(self, log: Path, start: int) -> None:
+        """Keep what the serial console said since byte `start` of its log."""
+        try:
+            with log.open("rb") as file:
+                file.seek(start)
+                (self.path / "serial.log").write_bytes(file.read())
+        except OSError as error:
+            (self.path / "serial.log").write_text(f"(the log could not be read: {error})\n", encoding="utf-8")
+
+    def write_timeline(self, entries: Iterable[Entry]) -> None:
+        """Keep the order of everything."""
+        self.timeline.write_text(render_timeline(entries), encoding="utf-8")

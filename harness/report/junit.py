@@ -1,0 +1,56 @@
+"""JUnit for CI systems, made from the attempts; what CI cannot tell apart stands in the type and the message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lxml import etree
+
+from harness.report.outcome import Outcome
+from harness.report.results import Attempt
+
+# XML 1.0 has no place for these, not even escaped.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str, object]) -> None:
+    """Write one test suite with the last attempt of every scenario, and the guest it ran on."""
+    latest = list({attempt.scenario: attempt for attempt in attempts}.values())
+    suite = etree.Element(
+        "testsuite",
+        name="wfp-hil",
+        tests=str(len(latest)),
+        failures=str(sum(attempt.outcome.blames_driver for attempt in latest)),
+        errors=str(sum(attempt.outcome is Outcome.LOST for attempt in latest)),
+        skipped=str(sum(attempt.outcome is Outcome.SKIP for attempt in latest)),
+        time=f"{sum(attempt.total_seconds for attempt in latest):.3f}",
+    )
+    _properties(suite, properties)
+    for attempt in latest:
+        folder, _, name = attempt.scenario.rpartition("::")
+        case = etree.SubElement(
+            suite, "testcase", classname=folder.removesuffix(".py").replace("/", "."), name=name,
+            time=f"{attempt.total_seconds:.3f}",
+        )  # fmt: skip
+        _properties(case, {"guest": attempt.guest, "title": attempt.title, "rules": " ".join(attempt.rules)})
+        kind = {Outcome.SKIP: "skipped", Outcome.LOST: "error"}.get(attempt.outcome, "failure")
+        if attempt.outcome is not Outcome.PASS:
+            element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(attempt.message))
+            element.text = _clean(attempt.details or attempt.message)
+    root = etree.Element("testsuites")
+    root.append(suite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8", pretty_print=True))
+
+
+def _properties(parent: etree._Element, properties: Mapping[str, object]) -> None:
+    holder = etree.SubElement(parent, "properties")
+    for name, value in properties.items():
+        if value not in ("", None):
+            etree.SubElement(holder, "property", name=name, value=_clean(str(value)))
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("?", text)

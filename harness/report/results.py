@@ -1,0 +1,93 @@
+"""results.jsonl: one JSON object a line, written before anything else is told and flushed at once.
+
+Records: `session` (who runs what on which guest), `start` (a scenario begins: what is started and never ends is
+how a killed run shows itself), `result` (one attempt at one scenario), `end` (exit code and counts).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HostError
+from harness.report.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong."""
+
+    scenario: str
+    outcome: Outcome
+    title: str = ""
+    attempt: int = 1
+    guest: str = ""
+    rules: tuple[str, ...] = ()
+    message: str = ""
+    details: str = ""
+    folder: str = ""
+    started: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total_seconds(self) -> float:
+        """All phases together."""
+        return sum(self.seconds.values())
+
+
+class ResultsWriter:
+    """Appends records to a results.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.attempts: list[Attempt] = []
+        self._lock = threading.Lock()  # one line at a time
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise HostError(
+                f"Results cannot be written to '{path}': {error.strerror}.", hint="Give another folder with --out."
+            ) from error
+
+    def session(self, **facts: object) -> None:
+        """Tell the run's circumstances: guest, image, driver, NIC."""
+        self._write({"record": "session", **facts})
+
+    def start(self, scenario: str, attempt: int = 1) -> None:
+        """A scenario begins."""
+        self._write({"record": "start", "scenario": scenario, "attempt": attempt})
+
+    def result(self, attempt: Attempt) -> None:
+        """A scenario has ended."""
+        self._write({"record": "result", **asdict(attempt)})
+        self.attempts.append(attempt)
+
+    def end(self, code: int) -> None:
+        """The run has ended."""
+        counts = Counter(attempt.outcome for attempt in self.attempts)
+        self._write({"record": "end", "exit_code": code, "counts": {str(key): count for key, count in counts.items()}})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, record: dict[str, object]) -> None:
+        with self._lock:
+            self._file.write(json.dumps(record, default=str) + "\n")
+            self._file.flush()
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """All whole records of a results.jsonl; a last line that was cut off by a kill is left out."""
+    records: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records

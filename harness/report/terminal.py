@@ -1,0 +1,101 @@
+"""The live view: what is booting, what runs, how long; one line for each scenario that has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from harness.report.outcome import Outcome
+from harness.report.results import Attempt
+from harness.steps import StepEvent
+
+_COLOURS = {
+    Outcome.PASS: "green",
+    Outcome.FAIL: "red",
+    Outcome.CRASH: "bold red",
+    Outcome.HANG: "bold red",
+    Outcome.LOST: "magenta",
+    Outcome.SKIP: "yellow",
+}
+
+
+class LiveView:
+    """Subscribes to steps; prints plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._lock = threading.Lock()  # guards what the spinner says
+        self._began = time.monotonic()
+        self._what = "starting"
+        self._since = self._began
+        self._scenario: str | None = None
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        """Show the moving line, where there is a terminal for it."""
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+
+    def stop(self) -> None:
+        """Take the moving line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def step(self, event: StepEvent) -> None:
+        """A step began or ended."""
+        with self._lock:
+            if event.kind == "start" and event.depth <= 1:
+                self._what, self._since = event.title, time.monotonic()
+        if self._scenario is not None or event.depth > 0:
+            return
+        if event.kind == "stop":
+            self._say(f"{event.title}: {event.duration:.1f} s")
+        elif event.kind == "error":
+            self._say(f"{event.title}: FAILED after {event.duration:.1f} s")
+        elif event.kind == "note":
+            self._say(event.title)
+
+    def scenario(self, name: str | None) -> None:
+        """A scenario begins, or none runs."""
+        with self._lock:
+            self._scenario = name
+            self._what, self._since = name or "between scenarios", time.monotonic()
+
+    def result(self, attempt: Attempt) -> None:
+        """A scenario has ended."""
+        line = Text(f"{self._clock()}  ")
+        line.append(f"{attempt.outcome:<5}", style=_COLOURS[attempt.outcome])
+        line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
+        if attempt.outcome is not Outcome.PASS:
+            line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
+        self._console.print(line, soft_wrap=True)
+
+    def summary(self, attempts: Sequence[Attempt], guest: str, out: str) -> None:
+        """Counts, and where everything is."""
+        counts = Counter(attempt.outcome for attempt in attempts)
+        words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+        self._say(f"{words or 'nothing ran'} on guest '{guest}'; results: {out}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(f"{self._clock()}  {text}"), soft_wrap=True)
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self._began:6.1f} s"
+
+    def _render(self) -> Spinner:
+        with self._lock:
+            seconds = time.monotonic() - self._since
+            scenario = self._scenario
+            text = f"{self._clock()}  {self._what} ({seconds:.1f} s)"
+            if scenario and scenario != self._what:
+                text = f"{self._clock()}  {scenario}: {self._what} ({seconds:.1f} s)"
+        return Spinner("dots", Text(text))

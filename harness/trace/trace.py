@@ -1,0 +1,93 @@
+"""The driver's events as they have been read so far; it reads, and judges nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from harness.trace.event import Event, EventKind, parse_event
+
+
+class EventBatch(Protocol):
+    """What one look at the driver's ring brings."""
+
+    @property
+    def dropped(self) -> int:
+        """Events that the ring had no room for, since the driver was loaded."""
+
+    @property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """The events, oldest first, as the probe printed them."""
+
+
+class EventSource(Protocol):
+    """Where events come from: the control of the driver."""
+
+    def read_events(self) -> EventBatch:
+        """Take events off the ring; an empty batch when there are none."""
+
+
+class Trace:
+    """All events since the scenario began, in order."""
+
+    def __init__(self, source: EventSource | None = None, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._now = now
+        self._events: list[Event] = []
+        self._offset: float | None = None
+        self.dropped = 0
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What has been read."""
+        return tuple(self._events)
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the newest event that was read; 0 when there was none."""
+        return self._events[-1].seq if self._events else 0
+
+    def refresh(self) -> int:
+        """Read until the driver has no more events; returns how many were new."""
+        if self._source is None:
+            return 0
+        new = 0
+        while True:
+            batch = self._source.read_events()
+            self.dropped = batch.dropped
+            if not batch.events:
+                return new
+            new += self.take(batch.events)
+
+    def take(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Add events that were read by other means; returns how many."""
+        events = [parse_event(record) for record in records]
+        self._events += events
+        if events:
+            # An event cannot be read before it happens, so the smallest difference is nearest to the truth.
+            offset = self._now() - events[-1].time
+            self._offset = offset if self._offset is None else min(self._offset, offset)
+        return len(events)
+
+    def host_time(self, event: Event) -> float:
+        """When the event happened, in this host's monotonic seconds; exact to about one read of the ring."""
+        return event.time + (self._offset or 0.0)
+
+    def select(self, kind: EventKind | str | None = None, layer: str | None = None) -> tuple[Event, ...]:
+        """Events of one kind, of one layer, or both."""
+        return tuple(
+            event
+            for event in self._events
+            if (kind is None or event.kind == kind) and (layer is None or event.layer == layer)
+        )
+
+    def has_marker(self, seq: int) -> bool:
+        """Whether the marker with this number has been read."""
+        return any(event.kind is EventKind.MARKER and event.seq == seq for event in self._events)
+
+    def clear(self) -> None:
+        """Begin anew, after the guest was put back."""
+        self._events.clear()
+        self._offset = None
+        self.dropped = 0
