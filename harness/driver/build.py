@@ -1,0 +1,66 @@
+"""Builds our own driver and probe with the Makefile in `drivers/`, when their sources changed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harness.errors import DriverBuildError, HostError
+from harness.process import run
+from harness.steps import step
+from harness.waiting import Deadline
+
+PRODUCTS = ("wfpcallout.sys", "wfpprobe.exe")
+_SOURCES = (".c", ".h", ".mk", ".def", ".rc")
+_BUILD_SECONDS = 300.0
+
+
+def drivers_root() -> Path:
+    """The folder `drivers` of this checkout."""
+    return Path(__file__).resolve().parents[2] / "drivers"
+
+
+def build_all(root: Path | None = None, *, deadline: Deadline | None = None) -> dict[str, Path]:
+    """Paths of all products by name; `make` runs only when a source is not the one they were built from.
+
+    Raises DriverBuildError with what the compiler said.
+    """
+    root = root or drivers_root()
+    if not (root / "Makefile").is_file():
+        raise DriverBuildError(f"'{root / 'Makefile'}' does not exist.", hint="Is this a complete checkout?")
+    folder = root / "build"
+    stamp, wanted = folder / "sources.sha256", hash_sources(root)
+    products = {name: folder / name for name in PRODUCTS}
+    if stamp.is_file() and stamp.read_text() == wanted and all(path.is_file() for path in products.values()):
+        return products
+    with step("build the driver and the probe"):
+        try:
+            run(["make", "-C", root, "--no-print-directory"], deadline=deadline or Deadline(_BUILD_SECONDS))
+        except HostError as error:
+            raise DriverBuildError(
+                f"The driver and the probe could not be built: {error.message}",
+                hint=error.hint or "'make -C drivers' shows all of it; 'make setup' installs the compiler.",
+            ) from error
+    missing = [name for name, path in products.items() if not path.is_file()]
+    if missing:
+        raise DriverBuildError(f"'make -C {root}' ended well but made no {' and no '.join(missing)}.")
+    stamp.write_text(wanted)
+    return products
+
+
+def find_built(name: str, root: Path | None = None) -> Path | None:
+    """A product that was built before, or None."""
+    path = (root or drivers_root()) / "build" / name
+    return path if path.is_file() else None
+
+
+def hash_sources(root: Path) -> str:
+    """SHA-256 over the names and contents of everything that the build reads."""
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        is_product = path.is_relative_to(root / "build")
+        if path.is_file() and not is_product and (path.suffix in _SOURCES or path.name == "Makefile"):
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(root)} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,239 @@
+"""Tells the reference callout driver what to do with which traffic, and reads what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from harness.driver.interface import Action, FilterAction, InjectPath, RuleFlag, protocol_number, split_endpoint
+from harness.driver.lab import Lab
+from harness.errors import GuestError
+from harness.guest import ProbeClient, ProbeError, ProbeListener
+from harness.wfp import layer_id, status_name, status_ok
+
+_DRAIN_SECONDS = 10.0
+_EVENTS_AT_ONCE = 256
+
+
+class RuleRefused(GuestError):
+    """The driver, or WFP behind it, did not take a rule; `ntstatus` is what it answered."""
+
+    def __init__(self, message: str, *, ntstatus: int) -> None:
+        super().__init__(message)
+        self.ntstatus = ntstatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventBatch:
+    """Events taken off the driver's ring, as the probe printed them; `dropped` counts since the driver was loaded."""
+
+    dropped: int
+    events: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that the driver has."""
+
+    control: DriverControl
+    id: int
+    layer: str
+    action: Action
+
+    def remove(self) -> None:
+        """Take it away; its filter is gone when this returns."""
+        self.control.remove(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The traffic that a rule is for; what is None or empty matches everything."""
+
+    protocol: str = ""
+    local: str | None = None
+    remote: str | None = None
+    family: int = 4
+
+    def fields(self) -> dict[str, object]:
+        """The members of WFPCALLOUT_RULE and WFPCALLOUT_LAB."""
+        found: dict[str, object] = {"family": self.family, "protocol": protocol_number(self.protocol)}
+        for side, text in (("local", self.local), ("remote", self.remote)):
+            if text:
+                address, port = split_endpoint(text)
+                if address:
+                    found[f"{side}_addr"] = address
+                    found["family"] = ip_address(address).version
+                found[f"{side}_port"] = port
+        return found
+
+
+class DriverControl:
+    """The driver under test, as a scenario talks to it."""
+
+    def __init__(self, probe: ProbeClient) -> None:
+        self._probe = probe
+        self.lab = Lab(probe)
+
+    # Rules, by what is done to the traffic they match.
+
+    def redirect(
+        self, protocol: str, *, remote: str | None = None, to: ProbeListener | str, context: int = 0, **options: Any
+    ) -> Rule:
+        """Redirect connects to a listener of the probe, or to any address."""
+        if isinstance(to, ProbeListener):
+            address, port = split_endpoint(to.local)
+            if ip_address(address).is_unspecified:
+                address = "127.0.0.1" if ip_address(address).version == 4 else "::1"
+            target: dict[str, Any] = {"new_addr": address, "new_port": port, "target_pid": to.pid}
+        else:
+            address, port = split_endpoint(to)
+            target = {"new_addr": address, "new_port": port}
+        return self.add_rule(
+            "ALE_CONNECT_REDIRECT", Action.REDIRECT, protocol, remote=remote, context=context, **target, **options
+        )
+
+    def permit(self, protocol: str, *, layer: str = "ALE_AUTH_CONNECT", **options: Any) -> Rule:
+        """Record and permit."""
+        return self.add_rule(layer, Action.PERMIT, protocol, **options)
+
+    def block(self, protocol: str, *, layer: str = "ALE_AUTH_CONNECT", **options: Any) -> Rule:
+        """Record and block, so that no lighter sublayer can permit again."""
+        return self.add_rule(layer, Action.BLOCK, protocol, **options)
+
+    def inspect(self, protocol: str, *, layer: str, **options: Any) -> Rule:
+        """Record, and let other filters decide."""
+        options.setdefault("filter_action", FilterAction.INSPECTION)
+        return self.add_rule(layer, Action.CONTINUE, protocol, **options)
+
+    def absorb(self, protocol: str, *, layer: str, **options: Any) -> Rule:
+        """Swallow without a trace on the wire."""
+        return self.add_rule(layer, Action.ABSORB, protocol, **options)
+
+    def reinject(self, protocol: str, *, layer: str, **options: Any) -> Rule:
+        """Clone, swallow the original, inject the clone unchanged."""
+        return self.add_rule(layer, Action.REINJECT, protocol, **options)
+
+    def replace(self, protocol: str, *, layer: str, pattern: bytes, replacement: bytes, **options: Any) -> Rule:
+        """Inject a copy in which `pattern` is replaced by `replacement`, which is as long."""
+        return self.add_rule(
+            layer, Action.REPLACE, protocol, pattern=pattern.hex(), replacement=replacement.hex(), **options
+        )
+
+    def rewrite(self, protocol: str, *, layer: str, to: str, **options: Any) -> Rule:
+        """Inject a copy whose remote address and port are those of `to`, with right checksums."""
+        address, port = split_endpoint(to)
+        return self.add_rule(layer, Action.REWRITE, protocol, new_addr=address or None, new_port=port, **options)
+
+    def flow_context(
+        self, protocol: str, *, context_layer: str, layer: str = "ALE_FLOW_ESTABLISHED", **options: Any
+    ) -> Rule:
+        """Associate a context, numbered by the driver, with each flow that is established."""
+        options["context_layer"] = layer_id(_with_family(context_layer, options.get("family", 4)))
+        return self.add_rule(layer, Action.FLOW_CONTEXT, protocol, **options)
+
+    def add_rule(
+        self,
+        layer: str,
+        action: Action,
+        protocol: str = "",
+        *,
+        local: str | None = None,
+        remote: str | None = None,
+        family: int | None = None,
+        slot: int = 0,
+        weight: int = 8,
+        filter_action: FilterAction = FilterAction.TERMINATING,
+        flags: Iterable[RuleFlag] = (),
+        max_hits: int = 0,
+        **fields: Any,
+    ) -> Rule:
+        """Add a rule; `fields` are further members of WFPCALLOUT_RULE by name.
+
+        The layer may be named without _V4: it follows the addresses.
+        Raises RuleRefused with the NTSTATUS when WFP did not take it.
+        """
+        match = Match(protocol=protocol, local=local, remote=remote, family=family or 4).fields()
+        new_address = fields.get("new_addr")
+        if family is None and not (local or remote) and isinstance(new_address, str):
+            match["family"] = ip_address(new_address).version
+        name = _with_family(layer, int(str(match["family"])))
+        match["family"] = 6 if name.endswith("_V6") else 4
+        reply = self._ask(
+            "drv_add_rule",
+            layer=layer_id(name),
+            action=int(action),
+            slot=slot,
+            weight=weight,
+            filter_action=int(filter_action),
+            flags=sum(flags),
+            max_hits=max_hits,
+            **match,
+            **fields,
+        )
+        status = int(reply.get("status", 0)) & 0xFFFFFFFF
+        if not status_ok(status):
+            raise RuleRefused(
+                f"The driver did not take the rule '{action.name.lower()}' at {name}: {status_name(status)}.",
+                ntstatus=status,
+            )
+        return Rule(self, int(reply["rule"]), name, action)
+
+    def remove(self, rule: Rule) -> None:
+        """Take a rule away."""
+        self._probe.request("drv_remove_rule", rule=rule.id)
+
+    def clear(self) -> None:
+        """Take all rules away."""
+        self._probe.request("drv_clear")
+
+    # What the driver did.
+
+    def read_events(self) -> EventBatch:
+        """Take the oldest events off the driver's ring; an empty batch when there are none."""
+        reply = self._probe.request("drv_events", max=_EVENTS_AT_ONCE)
+        return EventBatch(dropped=int(reply.get("dropped", 0)), events=tuple(reply.get("events", ())))
+
+    def drain(self, *, seconds: float = _DRAIN_SECONDS) -> int:
+        """Wait until the driver has done its own work and no injection is pending; number of its marker event."""
+        reply = self._probe.request("drv_drain", seconds=seconds, timeout_ms=int(seconds * 1000))
+        return int(reply["seq"])
+
+    def stats(self) -> dict[str, int]:
+        """The driver's counters, by the names of WFPCALLOUT_STATS."""
+        reply = self._probe.request("drv_stats")
+        return {name: value for name, value in reply.items() if name not in ("id", "ok") and isinstance(value, int)}
+
+    def version(self) -> int:
+        """Version of the control interface that the driver speaks."""
+        return int(self._probe.request("drv_version")["version"])
+
+    def inject(
+        self, path: InjectPath, data: bytes, *, local: str | None = None, remote: str | None = None, interface: int = 0
+    ) -> int:
+        """Have the driver inject bytes of our own; NTSTATUS of the call."""
+        addresses = [address for address in (local, remote) if address]
+        reply = self._ask(
+            "drv_inject",
+            path=int(path),
+            family=ip_address(addresses[0]).version if addresses else data[0] >> 4,
+            interface_index=interface,
+            local_addr=local,
+            remote_addr=remote,
+            hex=data.hex(),
+        )
+        return int(reply.get("status", 0)) & 0xFFFFFFFF
+
+    def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """One request to the driver; a failure that has an NTSTATUS comes back like an answer."""
+        try:
+            return self._probe.request(op, **fields)
+        except ProbeError as refused:
+            if refused.ntstatus is None:
+                raise
+            return {"status": int(refused.ntstatus)} | refused.reply
+
+
+def _with_family(layer: str, family: int) -> str:
+    return layer if "_V4" in layer or "_V6" in layer else f"{layer}_V{family}"

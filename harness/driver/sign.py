@@ -1,0 +1,113 @@
+"""Test-signing: a certificate made on the spot, Authenticode by osslsigncode; never trusted anywhere else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from harness.errors import HostError, SigningError
+from harness.process import Completed, run
+from harness.steps import step
+from harness.waiting import Deadline
+
+_NAME = "wfp-hil test signing"
+_VALID_DAYS = 365
+_SIGN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestCertificate:
+    """A code-signing certificate and its key, both PEM files; the key is readable by its owner only."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    certificate: Path
+    key: Path
+
+
+def make_certificate(folder: Path) -> TestCertificate:
+    """The test certificate in `folder`, made when there is none."""
+    made = TestCertificate(certificate=folder / "test-signing.pem", key=folder / "test-signing.key")
+    if made.certificate.is_file() and made.key.is_file():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))  # the guest's clock may be behind
+        .not_valid_after(now + dt.timedelta(days=_VALID_DAYS))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _write_private(made.key, private)
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return made
+
+
+def sign(source: Path, target: Path, certificate: TestCertificate) -> Path:
+    """Sign a PE file into `target`, which appears only when its signature verifies.
+
+    Raises SigningError.
+    """
+    with step("sign", file=source.name), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        signed = Path(scratch) / target.name
+        _osslsigncode(
+            source,
+            "sign",
+            "-certs", certificate.certificate,
+            "-key", certificate.key,
+            "-h", "sha256",
+            "-n", _NAME,
+            "-in", source,
+            "-out", signed,
+        )  # fmt: skip
+        verify(signed, certificate)
+        signed.replace(target)
+    return target
+
+
+def verify(path: Path, certificate: TestCertificate) -> None:
+    """Check that a file carries a valid signature by this certificate.
+
+    Raises SigningError when it is unsigned, was changed after signing, or was signed by another.
+    """
+    _osslsigncode(path, "verify", "-CAfile", certificate.certificate, "-in", path)
+
+
+def _osslsigncode(subject: Path, *arguments: str | os.PathLike[str]) -> Completed:
+    verb = arguments[0]
+    try:
+        done = run(["osslsigncode", *arguments], deadline=Deadline(_SIGN_SECONDS), check=False)
+    except HostError as error:
+        raise SigningError(error.message, hint=error.hint) from error
+    if done.exit_code != 0:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        telling = [line.strip() for line in said if "error" in line.lower() or "mismatch" in line.lower()]
+        raise SigningError(
+            f"osslsigncode could not {verb} '{subject}': {'; '.join(telling[:3] or said[-1:]) or 'it printed nothing'}."
+        )
+    return done
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(content)
