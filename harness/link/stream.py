@@ -262,17 +262,18 @@ class StreamLink:
         try:
             while self._connection is connection:
                 poller.register(connection, select.POLLIN | (select.POLLOUT if self._pending else 0))
-                for descriptor, events in poller.poll():
-                    if descriptor == self._wake:
-                        os.eventfd_read(self._wake)
-                        continue
-                    if events & select.POLLOUT:
-                        with self._lock:
-                            self._flush()
-                    if events & ~select.POLLOUT:
-                        self._receive(connection, decoder)
-                if self._drain is not None:
+                ready = dict(poller.poll())
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                if self._drain is not None:  # before anything is read: it belongs to the past
                     self._drain_stream(connection, decoder)
+                    continue
+                events = ready.get(connection.fileno(), 0)
+                if events & select.POLLOUT:
+                    with self._lock:
+                        self._flush()
+                if events & ~select.POLLOUT:
+                    self._receive(connection, decoder)
         except (HostError, OSError) as error:
             self._lose(connection, str(error))
         except Exception as error:  # a subscriber's mistake must be told, not die with a thread

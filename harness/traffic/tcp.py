@@ -327,7 +327,7 @@ class TcpConnection:
     def _take(self, count: int) -> bytes:
         before = self._window()
         data = bytes(self._in[self._read : self._read + count])
-        self._read += count
+        self._read += len(data)
         if before < MSS <= self._window() and self.state is State.ESTABLISHED:
             self._acknowledge()  # the window has opened again
         return data
