@@ -79,9 +79,21 @@ class DriverControl:
     # Rules, by what is done to the traffic they match.
 
     def redirect(
-        self, protocol: str, *, remote: str | None = None, to: ProbeListener | str, context: int = 0, **options: Any
+        self,
+        protocol: str,
+        *,
+        remote: str | None = None,
+        to: ProbeListener | str,
+        context: int | None = None,
+        **options: Any,
     ) -> Rule:
-        """Redirect connects to a listener of the probe, or to any address."""
+        """Redirect connects to a listener of the probe, or to any address.
+
+        `context` becomes the eight bytes of redirect context that a proxy can ask for; without it they are the
+        address and port that the connect was meant for, in network order.
+        """
+        if context is None:
+            context = _context_of(remote)
         if isinstance(to, ProbeListener):
             address, port = split_endpoint(to.local)
             if ip_address(address).is_unspecified:
@@ -233,6 +245,14 @@ class DriverControl:
             if refused.ntstatus is None:
                 raise
             return {"status": int(refused.ntstatus)} | refused.reply
+
+
+def _context_of(remote: str | None) -> int:
+    """Address and port as bytes in network order, in the number whose bytes in memory they are."""
+    address, port = split_endpoint(remote) if remote else ("", 0)
+    if not address or ip_address(address).version != 4:
+        return 0
+    return int.from_bytes(ip_address(address).packed + port.to_bytes(2, "big") + bytes(2), "little")
 
 
 def _with_family(layer: str, family: int) -> str:

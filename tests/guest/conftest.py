@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
+import datetime as dt
 import http.server
 import ipaddress
 import os
@@ -34,15 +34,15 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "guest")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
@@ -164,22 +164,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             try:
                 self.context = self.context or spnego.server(protocol="ntlm")
                 out = self.context.step(base64.b64decode(token))
-                if self.context.complete:
-                    self.authenticated = True
-                    return True
-                self._reply(401, b"", {"WWW-Authenticate": f"{scheme} {base64.b64encode(out or b'').decode()}"})
-                return False
             except spnego.exceptions.SpnegoError:
                 self.context = None
+            else:
+                self.authenticated = self.context.complete
+                if not self.authenticated:
+                    self._reply(401, b"", {"WWW-Authenticate": f"{scheme} {base64.b64encode(out or b'').decode()}"})
+                return self.authenticated
         self._reply(401, b"", {"WWW-Authenticate": "Negotiate"})
         return False
 
-    def _answer(self, root: ET.Element, action: str) -> None:
+    def _answer(self, root: ET.Element, action: str) -> None:  # noqa: PLR0911 - one for each operation
         def text(name: str) -> str:
             return next((n.text or "" for n in root.iter() if n.tag.endswith("}" + name)), "")
 
         shell = next((n.text or "" for n in root.iter() if n.get("Name") == "ShellId"), "")
-        id = next((n.get("CommandId") or "" for n in root.iter() if n.get("CommandId")), "")
+        number = next((n.get("CommandId") or "" for n in root.iter() if n.get("CommandId")), "")
         server = self.server
         if action == "Identify":
             return self._soap(
@@ -192,13 +192,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.shells.add(shell)
             return self._soap(root, f"<w:Selector xmlns:w='w' Name='ShellId'>{shell}</w:Selector>")
         if action == "Command":
-            id = str(uuid.uuid4())
-            server.commands[id] = Command(text("Command"))
-            return self._soap(root, f"<r:CommandId xmlns:r='{SHELL}'>{id}</r:CommandId>")
+            number = str(uuid.uuid4())
+            server.commands[number] = Command(text("Command"))
+            return self._soap(root, f"<r:CommandId xmlns:r='{SHELL}'>{number}</r:CommandId>")
         if action == "Delete":
             server.shells.discard(shell)
             return self._soap(root, "")
-        command = server.commands.get(id)
+        command = server.commands.get(number)
         if command is None:
             return self._fault(root, NO_SUCH_SHELL, "The command does not exist.")
         if action == "Send":
@@ -212,9 +212,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if action == "Signal":
             command.stop()
             return self._soap(root, "<x/>")
-        return self._receive(root, command, id)
+        return self._receive(root, command, number)
 
-    def _receive(self, root: ET.Element, command: Command, id: str) -> None:
+    def _receive(self, root: ET.Element, command: Command, number: str) -> None:
         with command.changed:
             if not command.changed.wait_for(
                 lambda: command.output or not command.open_streams, self.server.operation_timeout
@@ -226,17 +226,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             taken, command.output = command.output, []
             is_done = not command.open_streams
         streams = "".join(
-            f"<r:Stream Name='{name}' CommandId='{id}'>{base64.b64encode(piece).decode()}</r:Stream>"
+            f"<r:Stream Name='{name}' CommandId='{number}'>{base64.b64encode(piece).decode()}</r:Stream>"
             for name, piece in taken
         )
-        state = f"<r:CommandState CommandId='{id}' State='{SHELL}/CommandState/Running'/>"
+        state = f"<r:CommandState CommandId='{number}' State='{SHELL}/CommandState/Running'/>"
         if is_done:
             code = command.process.wait()
             state = (
-                f"<r:CommandState CommandId='{id}' State='{SHELL}/CommandState/Done'>"
+                f"<r:CommandState CommandId='{number}' State='{SHELL}/CommandState/Done'>"
                 f"<r:ExitCode>{code if code >= 0 else 1}</r:ExitCode></r:CommandState>"
             )
-        self._soap(root, f"<r:ReceiveResponse xmlns:r='{SHELL}'>{streams}{state}</r:ReceiveResponse>")
+        return self._soap(root, f"<r:ReceiveResponse xmlns:r='{SHELL}'>{streams}{state}</r:ReceiveResponse>")
 
     def _soap(self, root: ET.Element, body: str, status: int = 200) -> None:
         message = next((n.text or "" for n in root.iter() if n.tag.endswith("}MessageID")), "")

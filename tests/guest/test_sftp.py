@@ -296,7 +296,7 @@ def test_make_folder_twice_and_remove_twice(files, server, big):
 
 
 def test_another_host_key_is_refused_before_any_login(open_files, server, big):
-    with pytest.raises(AuthenticationFailed, match="host key on 127.0.0.1:22 is SHA256:.*, wanted SHA256:"):
+    with pytest.raises(AuthenticationFailed, match=r"host key on 127\.0\.0\.1:22 is SHA256:.*, wanted SHA256:"):
         open_files(host="stranger").put(big, "/x")
     assert names(server) == []
 
