@@ -1,0 +1,130 @@
+"""What this host can do: one finding a fact, each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness import process
+from harness.config import cache_root
+from harness.errors import HarnessError
+from harness.hypervisor import accelerator, connection
+from harness.hypervisor.domain_xml import SCHEMA
+
+_ROOM_WANTED = 4 << 30  # the image, its build and the overlays of a run
+
+_TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "x86_64-w64-mingw32-gcc": "mingw-w64",
+    "osslsigncode": "osslsigncode",
+    "make": "make",
+}
+
+
+class Health(StrEnum):
+    """GOOD; SLOW works, but not as well as it could; MISSING stops the main job."""
+
+    GOOD = "good"
+    SLOW = "slow"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One fact about the host."""
+
+    subject: str
+    health: Health
+    detail: str
+    hint: str | None = None
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order in which they build on each other; never raises."""
+    checks: list[Callable[[], Finding]] = [_python, *(_tool_check(name) for name in _TOOLS)]
+    checks += [_schema, _libvirt, _acceleration, _room]
+    return [_guarded(check) for check in checks]
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except HarnessError as error:
+        subject = check.__name__.strip("_").replace("_", " ")
+        return Finding(subject=subject, health=Health.MISSING, detail=error.message, hint=error.hint)
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    good = sys.version_info >= (3, 11)
+    return Finding(
+        subject="python",
+        health=Health.GOOD if good else Health.MISSING,
+        detail=f"Python {version}, wanted 3.11 or newer.",
+        hint=None if good else "Install python3.11.",
+    )
+
+
+def _tool_check(name: str) -> Callable[[], Finding]:
+    def check() -> Finding:
+        found = process.find_tool(name)
+        if found is None:
+            hint = f"'make setup' installs the Debian package '{_TOOLS[name]}'."
+            return Finding(subject=name, health=Health.MISSING, detail="It is not installed.", hint=hint)
+        return Finding(subject=name, health=Health.GOOD, detail=str(found))
+
+    return check
+
+
+def _schema() -> Finding:
+    good = SCHEMA.is_file()
+    return Finding(
+        subject="libvirt schema",
+        health=Health.GOOD if good else Health.MISSING,
+        detail=f"'{SCHEMA}' is {'there' if good else 'missing'}.",
+        hint=None if good else "'make setup' installs the Debian package 'libvirt-daemon-system'.",
+    )
+
+
+def _libvirt() -> Finding:
+    uri = connection.default_uri()
+    opened = connection.connect(uri)
+    try:
+        number = opened.getLibVersion()
+    finally:
+        opened.close()
+    version = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+    return Finding(subject="libvirt", health=Health.GOOD, detail=f"libvirt {version} answers at {uri}.")
+
+
+def _acceleration() -> Finding:
+    found = accelerator.choose_accelerator()
+    if found.kind == "kvm":
+        return Finding(subject="accelerator", health=Health.GOOD, detail=found.reason)
+    hint = "The reference guest runs without KVM, Windows is very slow without it."
+    return Finding(subject="accelerator", health=Health.SLOW, detail=f"TCG. {found.reason}", hint=hint)
+
+
+def _room() -> Finding:
+    place = cache_root()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        detail = f"'{there}' is not writable."
+        return Finding(
+            subject="room", health=Health.MISSING, detail=detail, hint="Set WFP_HIL_CACHE to a folder of yours."
+        )
+    free = shutil.disk_usage(there).free
+    good = free >= _ROOM_WANTED
+    return Finding(
+        subject="room",
+        health=Health.GOOD if good else Health.MISSING,
+        detail=f"{free / (1 << 30):.1f} GiB free in '{place}', wanted {_ROOM_WANTED >> 30} GiB.",
+        hint=None if good else "Free some room, or set WFP_HIL_CACHE to a folder on another file system.",
+    )

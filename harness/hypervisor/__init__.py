@@ -1,0 +1,25 @@
+"""Machines under libvirt and QEMU; the only package that imports libvirt."""
+
+from __future__ import annotations
+
+from harness.hypervisor.accelerator import Accelerator, choose_accelerator
+from harness.hypervisor.connection import connect, default_uri
+from harness.hypervisor.domain_xml import NicSpec, nic_mac
+from harness.hypervisor.machine import BootImage, Machine, open_machine
+from harness.hypervisor.snapshots import Reverted, Way
+from harness.hypervisor.watch import Condition
+
+__all__ = [
+    "Accelerator",
+    "BootImage",
+    "Condition",
+    "Machine",
+    "NicSpec",
+    "Reverted",
+    "Way",
+    "choose_accelerator",
+    "connect",
+    "default_uri",
+    "nic_mac",
+    "open_machine",
+]

@@ -1,0 +1,147 @@
+"""The connection to libvirt: which daemon, started if need be, and one thread that delivers its events."""
+
+from __future__ import annotations
+
+import grp
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import libvirt
+
+from harness import process, steps
+from harness.errors import HostError, MachineError, UsageError
+from harness.waiting import Deadline, wait_for
+
+_event_loop_lock = threading.Lock()  # guards _event_loop
+_event_loop: threading.Thread | None = None
+
+
+def default_uri() -> str:
+    """$WFP_HIL_LIBVIRT_URI, else the system daemon for root and the user's own daemon for everybody else."""
+    named = os.environ.get("WFP_HIL_LIBVIRT_URI")
+    return named or ("qemu:///system" if os.geteuid() == 0 else "qemu:///session")
+
+
+def connect(uri: str | None = None, *, deadline: Deadline | None = None) -> libvirt.virConnect:
+    """Open a connection whose events are delivered; start libvirt's daemons where nobody else does.
+
+    Raises HostError when libvirt is not there or refuses this user.
+    """
+    uri = uri or default_uri()
+    _run_event_loop()
+    if uri == "qemu:///system" and os.geteuid() == 0:
+        give_kvm_its_group()
+    try:
+        connection = _open(uri)
+    except libvirt.libvirtError as error:
+        if not _daemon_is_ours_to_start(uri, error):
+            raise _explain(uri, error) from error
+        start_daemons()
+        connection = wait_for(lambda: _open_or_none(uri), deadline or Deadline(20), f"libvirtd to answer at {uri}")
+    return connection
+
+
+def start_daemons() -> None:
+    """Start virtlogd and libvirtd, for a host without systemd; harmless for those which run already."""
+    for name, pid_file in (("virtlogd", "/run/virtlogd.pid"), ("libvirtd", "/run/libvirtd.pid")):
+        tool = process.find_tool(name)
+        if tool is None:
+            raise HostError(f"The program '{name}' is not installed.", hint="'make setup' installs all that is needed.")
+        if not _runs(Path(pid_file), name):
+            process.run([tool, "-d"], deadline=Deadline(20))
+
+
+def give_kvm_its_group(node: Path = Path("/dev/kvm"), udev: Path = Path("/run/udev/control")) -> None:
+    """Do for /dev/kvm what udev's default rule does (group kvm, mode 0660), on a host where no udev runs.
+
+    libvirt 9.0 holds every answer it cached about QEMU for outdated while QEMU's user may not open a node that root
+    may. It then asks QEMU anew a dozen times for each start of a domain, which costs a minute.
+    """
+    with suppress(OSError, KeyError):
+        facts = node.stat()
+        if not udev.exists() and facts.st_uid == facts.st_gid == 0 and not facts.st_mode & 0o066:
+            os.chown(node, 0, grp.getgrnam("kvm").gr_gid)
+            node.chmod(0o660)
+            steps.note(f"{node} got group kvm and mode 0660, as udev would have given it.")
+
+
+def machine_error(what: str, error: libvirt.libvirtError) -> MachineError | HostError | UsageError:
+    """The typed error for something that libvirt or QEMU refused; `what` completes 'could not ...'."""
+    text = (error.get_error_message() or str(error)).strip()
+    reason = text.splitlines()[-1] if "\n" in text else text
+    if "could not set up host forwarding rule" in text.lower():
+        return UsageError(
+            f"The machine could not {what}: a host port for management is taken ({reason}).",
+            hint="Remove winrm_host_port and ssh_host_port from the profile, then free ports are chosen.",
+        )
+    if "connection refused" in text.lower() and "netdev" in text.lower():
+        return MachineError(
+            f"The machine could not {what}: nothing listens for its test NIC ({reason}).",
+            hint="The link has to listen before the machine starts.",
+        )
+    if "permission denied" in text.lower():
+        return HostError(
+            f"The machine could not {what}: {reason}.",
+            hint="QEMU runs as another user under qemu:///system; keep images below /var/cache/wfp-hil.",
+        )
+    return MachineError(f"The machine could not {what}: {reason}.")
+
+
+def _open(uri: str) -> libvirt.virConnect:
+    connection = libvirt.open(uri)
+    if connection is None:
+        raise libvirt.libvirtError(f"no connection to {uri}")
+    return connection
+
+
+def _open_or_none(uri: str) -> libvirt.virConnect | None:
+    try:
+        return _open(uri)
+    except libvirt.libvirtError:
+        return None
+
+
+def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
+    text = str(error)
+    silent = "No such file or directory" in text or "Connection refused" in text
+    return uri == "qemu:///system" and os.geteuid() == 0 and silent and not Path("/run/systemd/system").exists()
+
+
+def _explain(uri: str, error: libvirt.libvirtError) -> HostError:
+    text = (error.get_error_message() or str(error)).strip()
+    refused = error.get_error_code() in (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED)
+    if refused or "Permission denied" in text or "authentication" in text.lower():
+        hint = (
+            "Unset WFP_HIL_LIBVIRT_URI to use qemu:///session, or add yourself to the group 'libvirt'."
+            if uri == "qemu:///system"
+            else f"Look at the owner of {os.environ.get('XDG_RUNTIME_DIR', '~/.cache/libvirt')}."
+        )
+        return HostError(f"libvirt at {uri} refuses this user: {text}.", hint=hint)
+    hint = "Start it with 'systemctl start libvirtd'." if Path("/run/systemd/system").exists() else "Run 'make setup'."
+    return HostError(f"libvirt at {uri} does not answer: {text}.", hint=hint)
+
+
+def _runs(pid_file: Path, name: str) -> bool:
+    try:
+        pid = int(pid_file.read_text())
+        return name in Path(f"/proc/{pid}/comm").read_text()
+    except (OSError, ValueError):
+        return False
+
+
+def _run_event_loop() -> None:
+    global _event_loop  # noqa: PLW0603 - libvirt has one event loop per process
+    with _event_loop_lock:
+        if _event_loop is not None:
+            return
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors are raised; do not print them too
+        libvirt.virEventRegisterDefaultImpl()
+        _event_loop = threading.Thread(target=_deliver_events, name="libvirt-events", daemon=True)
+        _event_loop.start()
+
+
+def _deliver_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()

@@ -1,0 +1,170 @@
+"""The domain XML of a machine, built with lxml and held against libvirt's own schema before libvirt sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lxml import etree
+from lxml.builder import ElementMaker
+
+from harness.config import Profile
+from harness.errors import HostError, MachineError
+from harness.hypervisor.accelerator import Accelerator
+from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
+MANAGEMENT_MAC = "52:54:00:77:66:01"
+_MANAGEMENT_SLOT = 0x10  # on the root bus: nothing that libvirt places by itself goes this high
+_FIRST_TEST_SLOT = 0x11
+
+_E = ElementMaker()
+_DOMAIN = ElementMaker(nsmap={"qemu": QEMU_NAMESPACE})
+_QEMU = ElementMaker(namespace=QEMU_NAMESPACE, nsmap={"qemu": QEMU_NAMESPACE})
+_OWNER = ElementMaker(namespace=OWNER_NAMESPACE, nsmap={"wfp-hil": OWNER_NAMESPACE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicSpec:
+    """A test NIC: the model the guest sees, and the port of the harness' link that QEMU connects to."""
+
+    model: str = "e1000e"
+    link_port: int
+    link_address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSpec:
+    """All that goes into the XML of one machine."""
+
+    name: str
+    profile: Profile
+    accelerator: Accelerator
+    emulator: Path
+    disk: Path
+    kernel: Path | None
+    initrd: Path | None
+    serial_log: Path
+    nics: Sequence[NicSpec]
+    owner: Owner
+
+
+def nic_mac(index: int) -> str:
+    """MAC address of test NIC `index`; the guest's init names the NIC after it."""
+    return f"52:54:00:77:66:1{index:x}"
+
+
+def render_domain(spec: DomainSpec) -> str:
+    """The XML text.
+
+    Raises MachineError when libvirt's schema does not allow it, which is an error of this module.
+    """
+    machine = spec.profile.machine
+    root = _DOMAIN(
+        "domain",
+        _E.name(spec.name),
+        _E.title(spec.profile.title or spec.profile.name),
+        _E.metadata(
+            _OWNER.owner(pid=str(spec.owner.pid), started=str(spec.owner.started), host_boot=spec.owner.host_boot)
+        ),
+        _E.memory(str(machine.memory_mib), unit="MiB"),
+        _E.vcpu(str(machine.vcpus)),
+        _os(spec),
+        _E.features(_E.acpi(), _E.apic()),
+        _cpu(spec.accelerator),
+        _E.clock(offset="utc"),
+        _E.on_poweroff("destroy"),
+        _E.on_reboot("restart"),
+        _E.on_crash("preserve"),
+        _devices(spec),
+        _E.seclabel(type="none"),
+        _QEMU.commandline(*(_QEMU.arg(value=word) for word in _management_arguments(spec.profile))),
+        type=spec.accelerator.domain_type,
+    )
+    etree.indent(root)
+    validate(root)
+    return etree.tostring(root, encoding="unicode", pretty_print=True)
+
+
+def validate(root: etree._Element) -> None:
+    """Hold domain XML against libvirt's schema. Raises MachineError with the line that is not allowed."""
+    schema = _schema()
+    if not schema.validate(root):
+        last = schema.error_log[-1]
+        raise MachineError(f"The domain XML is not what libvirt's schema allows: line {last.line}, {last.message}.")
+
+
+@cache
+def _schema() -> etree.RelaxNG:
+    if not SCHEMA.is_file():
+        raise HostError(f"libvirt's schema is not at '{SCHEMA}'.", hint="Install libvirt-daemon-system or libvirt0.")
+    return etree.RelaxNG(etree.parse(SCHEMA))
+
+
+def _os(spec: DomainSpec) -> etree._Element:
+    node = _E.os(_E.type("hvm", arch="x86_64", machine="q35"))
+    if spec.kernel is None:
+        node.append(_E.boot(dev="hd"))
+        return node
+    node.append(_E.kernel(str(spec.kernel)))
+    if spec.initrd is not None:
+        node.append(_E.initrd(str(spec.initrd)))
+    node.append(_E.cmdline(spec.profile.boot.kernel_arguments))
+    return node
+
+
+def _cpu(accelerator: Accelerator) -> etree._Element:
+    if accelerator.kind == "kvm":
+        return _E.cpu(mode="host-passthrough", migratable="on")
+    # QEMU 7.2's TCG runs iretq in user mode with supervisor rights: with SMAP on, that crashes the guest's kernel.
+    return _E.cpu(_E.feature(policy="disable", name="smap"), mode="maximum")
+
+
+def _devices(spec: DomainSpec) -> etree._Element:
+    devices = _E.devices(
+        _E.emulator(str(spec.emulator)),
+        _E.disk(
+            # The overlay is thrown away with the machine, so nothing is gained by flushing it.
+            _E.driver(name="qemu", type="qcow2", cache="unsafe", discard="unmap"),
+            _E.source(file=str(spec.disk)),
+            _E.target(dev="vda", bus="virtio"),
+            type="file",
+            device="disk",
+        ),
+        _E.controller(type="usb", model="none"),
+        *(_interface(index, nic) for index, nic in enumerate(spec.nics)),
+        _E.serial(_E.source(path=str(spec.serial_log), append="on"), _E.target(port="0"), type="file"),
+    )
+    if spec.profile.machine.video != "none":
+        devices.append(_E.video(_E.model(type=spec.profile.machine.video)))
+    devices.append(_E.memballoon(model="none"))
+    devices.append(_E.panic(model="isa"))
+    return devices
+
+
+def _interface(index: int, nic: NicSpec) -> etree._Element:
+    # For libvirt virtio-net-pci is "virtio"; the others have QEMU's names.
+    model = "virtio" if nic.model == "virtio-net-pci" else nic.model
+    return _E.interface(
+        _E.mac(address=nic_mac(index)),
+        _E.source(address=nic.link_address, port=str(nic.link_port)),
+        _E.model(type=model),
+        _E.rom(enabled="no"),
+        _E.address(type="pci", domain="0x0000", bus="0x00", slot=f"0x{_FIRST_TEST_SLOT + index:02x}", function="0x0"),
+        type="client",
+    )
+
+
+def _management_arguments(profile: Profile) -> list[str]:
+    # By command line, because libvirt 9.0 knows no port forwards for <interface type='user'>. Host port 0 lets QEMU
+    # choose a free one when it binds, so that no other program can take it in between.
+    management = profile.management
+    forwards = [
+        f"hostfwd=tcp:127.0.0.1:{management.winrm_host_port}-10.0.2.15:{management.winrm_port}",
+        f"hostfwd=tcp:127.0.0.1:{management.ssh_host_port}-10.0.2.15:{management.ssh_port}",
+    ]
+    device = f"virtio-net-pci,netdev=mgmt,mac={MANAGEMENT_MAC},bus=pcie.0,addr=0x{_MANAGEMENT_SLOT:x},romfile="
+    return ["-netdev", ",".join(["user,id=mgmt,restrict=on", *forwards]), "-device", device]

@@ -1,0 +1,315 @@
+"""One virtual machine from power-on to power-off."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import libvirt
+
+from harness import steps
+from harness.config import Profile
+from harness.errors import MachineError, MachineLost, UsageError
+from harness.hypervisor import accelerator as accelerators
+from harness.hypervisor.connection import connect, machine_error
+from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
+from harness.hypervisor.monitor import Monitor
+from harness.hypervisor.ownership import Owner
+from harness.hypervisor.serial import SerialLog
+from harness.hypervisor.snapshots import Reverted, Snapshots, Way
+from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
+from harness.hypervisor.watch import Condition, Watch
+from harness.waiting import Deadline
+
+
+class BootImage(Protocol):
+    """What a machine needs of an image; `harness.images.Image` is one."""
+
+    @property
+    def disk(self) -> Path: ...  # noqa: D102
+    @property
+    def kernel(self) -> Path | None: ...  # noqa: D102
+    @property
+    def initrd(self) -> Path | None: ...  # noqa: D102
+
+
+@contextmanager
+def open_machine(
+    profile: Profile,
+    image: BootImage,
+    *,
+    run_dir: Path,
+    nics: Sequence[NicSpec],
+    uri: str | None = None,
+) -> Iterator[Machine]:
+    """A machine that is not started yet; leaving the block ends it and removes all it left but `run_dir`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    connection = connect(uri)
+    machine = Machine(connection, profile, image, run_dir=run_dir, nics=nics)
+    try:
+        yield machine
+    finally:
+        machine.close()
+        connection.close()
+
+
+class Machine:
+    """The domain, its disk overlay, its serial log and its snapshots.
+
+    The first thing that breaks it is latched: `check()` raises it from then on, until a revert repairs it.
+    """
+
+    def __init__(
+        self,
+        connection: libvirt.virConnect,
+        profile: Profile,
+        image: BootImage,
+        *,
+        run_dir: Path,
+        nics: Sequence[NicSpec],
+    ) -> None:
+        emulator = accelerators.find_emulator()
+        for nic in nics:
+            accelerators.require_nic_model(nic.model, emulator)
+        self.profile = profile
+        self.image = image
+        self.run_dir = run_dir
+        self.nics = tuple(nics)
+        self.name = f"{DOMAIN_PREFIX}{secrets.token_hex(3)}-{profile.name}"
+        self.accelerator = accelerators.choose_accelerator(profile.machine.accelerator)
+        self.serial = SerialLog(run_dir.absolute() / "serial.log")
+        self.boots = 0
+        self._emulator = emulator
+        self._connection = connection
+        self._state = MachineState.create(self.name, connection.getURI(), run_dir.absolute())
+        self._snapshots = Snapshots(self, self._state.folder)
+        self._domain: libvirt.virDomain | None = None
+        self._ports: dict[int, int] = {}
+        self._mark = 0  # where the serial log of this boot begins
+        self._boot_id: str | None = None
+        self._boot_ids: dict[str, str | None] = {}  # by snapshot
+        self._watch = Watch(connection, self.name, self.serial)
+
+    @property
+    def serial_log(self) -> Path:
+        """The file with every byte of the guest's serial port."""
+        return self.serial.path
+
+    @property
+    def disk(self) -> Path:
+        """The overlay disk."""
+        return self._state.disk
+
+    @property
+    def winrm_port(self) -> int:
+        """Port on 127.0.0.1 that leads to WinRM; may change when a revert is not in place."""
+        return self._ports[self.profile.management.winrm_port]
+
+    @property
+    def ssh_port(self) -> int:
+        """Port on 127.0.0.1 that leads to SSH; may change when a revert is not in place."""
+        return self._ports[self.profile.management.ssh_port]
+
+    @property
+    def condition(self) -> Condition:
+        """What libvirt last told."""
+        return self._watch.condition
+
+    def start(self, deadline: Deadline) -> None:
+        """Power on and wait for the ready line on the serial port."""
+        with steps.step("boot the guest", machine=self.name, accelerator=self.accelerator.kind):
+            self.power_on()
+            if self.accelerator.kind == "tcg":
+                steps.note(self.accelerator.reason)
+            self.wait_for_serial(self.profile.boot.ready_line, deadline.sub(self.profile.boot.ready_seconds))
+
+    def power_on(self) -> None:
+        """Make the overlay and start the domain, without waiting for the guest."""
+        self._state.create_overlay(self.image.disk)
+        self._mark = self.serial.size()
+        try:
+            self._create()
+        except libvirt.libvirtError as error:
+            if self.accelerator.kind != "kvm" or "kvm" not in str(error).lower():
+                raise machine_error("start", error) from error
+            # The probe ran as this user; QEMU under qemu:///system runs as another, whom the node may refuse.
+            self.accelerator = accelerators.Accelerator(kind="tcg", reason=f"libvirt could not use KVM: {error}")
+            try:
+                self._create()
+            except libvirt.libvirtError as second:
+                raise machine_error("start", second) from second
+        self.boots += 1
+        self._boot_id = None
+
+    def wait_for_serial(self, text: str, deadline: Deadline, *, since: int | None = None) -> int:
+        """Wait until the guest wrote `text` in this boot, or after the offset `since`; gives the offset behind it.
+
+        Raises MachineLost at once when the machine breaks meanwhile, DeadlineExpired with the last line otherwise.
+        """
+        start = self._mark if since is None else since
+        return self.serial.wait_for(text, deadline, since=start, check=self.check)
+
+    def save_snapshot(self, name: str) -> Way:
+        """Save memory, devices and disk; says by which way `revert` will go back."""
+        self.check()
+        with self._watch.expecting():
+            way = self._snapshots.save(name)
+        self._boot_ids[name] = self._boot_id
+        self._watch.started()
+        return way
+
+    def revert(self, name: str) -> Reverted:
+        """Go back to a snapshot; repairs a machine that panicked, rebooted or lost its QEMU."""
+        with self._watch.expecting():
+            done = self._snapshots.revert(name)
+            if done.way is not Way.COLD_BOOT:
+                self._boot_id = self._boot_ids.get(name)
+        self._watch.started()
+        return done
+
+    def check(self) -> None:
+        """Raises MachineLost, with its first cause, when the machine is broken."""
+        self._watch.check()
+
+    def is_alive(self) -> bool:
+        """Whether the domain runs (or is paused) and has not panicked or rebooted by itself."""
+        return self.condition in (Condition.RUNNING, Condition.PAUSED)
+
+    def on_lost(self, callback: Callable[[MachineLost], None]) -> None:
+        """Have `callback` called once when the machine breaks, in libvirt's event thread; it must not block."""
+        self._watch.on_lost(callback)
+
+    def observe_boot_id(self, boot_id: str) -> None:
+        """Compare the guest's boot id with the first one seen in this boot.
+
+        Raises MachineLost when it differs: then the guest has rebooted, whatever its ports look like.
+        """
+        if self._boot_id is None:
+            self._boot_id = boot_id
+        elif boot_id != self._boot_id:
+            seen = f"rebooted by itself: its boot id was {self._boot_id} and is {boot_id}"
+            self._watch.lose(Condition.REBOOTED, seen, even_if_expected=True)
+            self.check()
+
+    @contextmanager
+    def expect_reboot(self) -> Iterator[None]:
+        """A block in which the guest may reboot."""
+        with self._watch.expecting():
+            yield
+        self._boot_id = None
+
+    def pause(self) -> None:
+        """Stop the guest's processors."""
+        self._call("pause", lambda domain: domain.suspend())
+
+    def resume(self) -> None:
+        """Let the guest's processors go on."""
+        self._call("resume", lambda domain: domain.resume())
+
+    def inject_nmi(self) -> None:
+        """Send a non-maskable interrupt; Windows answers with a bugcheck and a dump."""
+        self._call("take an NMI", lambda domain: domain.injectNMI())
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the guest's screen shows, in QEMU's format (PPM or PNG)."""
+        if self.profile.machine.video == "none":
+            raise UsageError("This guest has no screen.", hint='Set video = "vga" in the section [machine].')
+        stream = self._connection.newStream()
+        self._call("take a screenshot", lambda domain: domain.screenshot(stream, 0))
+        with path.open("wb") as file:
+            stream.recvAll(lambda _stream, data, _opaque: file.write(data), None)
+        stream.finish()
+
+    def monitor(self) -> Monitor:
+        """QEMU's monitor."""
+        return Monitor.of(self._running_domain())
+
+    def close(self) -> None:
+        """End the domain and remove its state; harmless when called again."""
+        with self._watch.expecting():
+            self._watch.close()
+            self._destroy()
+        self._state.remove()
+
+    # What Snapshots asks of its subject.
+
+    def freeze_to(self, path: Path) -> None:
+        """Write the memory to `path` and end QEMU; an empty path only ends it."""
+        if path == Path():
+            self._destroy()
+        else:
+            self._call("save its memory", lambda domain: domain.save(str(path)))
+            self._domain = None
+
+    def thaw_from(self, path: Path) -> None:
+        """Start a new QEMU from saved memory."""
+        try:
+            self._connection.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
+            self._domain = self._connection.lookupByName(self.name)
+        except libvirt.libvirtError as error:
+            raise machine_error("be restored", error) from error
+        self._ports = self.monitor().host_ports()
+
+    def boot_anew(self) -> None:
+        """End QEMU if it runs, and boot from a new overlay."""
+        self._destroy()
+        self.start(Deadline(self.profile.boot.ready_seconds))
+
+    def ensure_running(self) -> None:
+        """Resume the processors if they are stopped."""
+        domain = self._running_domain()
+        state: object = domain.info()[0]  # a number, although the binding says otherwise
+        if state != libvirt.VIR_DOMAIN_RUNNING:
+            self.resume()
+
+    def _create(self) -> None:
+        self._domain = _create_domain(self._connection, self._xml())
+        self._ports = self.monitor().host_ports()
+        self._watch.started()
+
+    def _destroy(self) -> None:
+        domain, self._domain = self._domain, None
+        if domain is not None:
+            with suppress(libvirt.libvirtError):  # it has ended already
+                domain.destroy()
+
+    def _running_domain(self) -> libvirt.virDomain:
+        if self._domain is None:
+            raise MachineError(f"The machine '{self.name}' is not running.")
+        return self._domain
+
+    def _call(self, what: str, call: Callable[[libvirt.virDomain], object]) -> None:
+        domain = self._running_domain()
+        try:
+            call(domain)
+        except libvirt.libvirtError as error:
+            raise machine_error(what, error) from error
+
+    def _xml(self) -> str:
+        return render_domain(
+            DomainSpec(
+                name=self.name,
+                profile=self.profile,
+                accelerator=self.accelerator,
+                emulator=self._emulator,
+                disk=self._state.disk,
+                kernel=self.image.kernel,
+                initrd=self.image.initrd,
+                serial_log=self.serial.path,
+                nics=self.nics,
+                owner=Owner.this_process(),
+            )
+        )
+
+
+def _create_domain(connection: libvirt.virConnect, xml: str) -> libvirt.virDomain:
+    # Autodestroy ends the domain when this process dies, however it dies; some drivers of libvirt lack it.
+    try:
+        return connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY | libvirt.VIR_DOMAIN_START_VALIDATE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_INVALID_ARG):
+            raise
+    return connection.createXML(xml, 0)

@@ -1,0 +1,72 @@
+"""The folder that a machine has while it exists: its disk, its saved states, and the record of its owner."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness import process
+from harness.config import state_root
+from harness.errors import HostError
+from harness.hypervisor.ownership import Owner
+from harness.waiting import Deadline
+
+DOMAIN_PREFIX = "wfp-hil-"
+_RECORD = "owner.json"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """`folder` is named as the domain; QEMU, which runs as another user for root, may pass through and write."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, domain: str, uri: str, run_dir: Path, *, root: Path | None = None) -> MachineState:
+        """Make the folder and record who owns it, before anything else of the machine exists."""
+        folder = (root or state_root()) / domain
+        try:
+            folder.mkdir(parents=True)
+            # Root's umask may hide these from the user QEMU runs as; passing through is all it needs.
+            for place in (folder, folder.parent, folder.parent.parent):
+                place.chmod(place.stat().st_mode | 0o111)
+        except FileExistsError:
+            raise HostError(
+                f"There is a machine '{domain}' already.", hint="'wfp-hil clean' removes what an ended run left."
+            ) from None
+        except OSError as error:
+            raise HostError(
+                f"'{folder}' cannot be made: {error.strerror}.", hint="Set WFP_HIL_CACHE to a folder of yours."
+            ) from error
+        record = {"domain": domain, "uri": uri, "run_dir": str(run_dir), "owner": asdict(Owner.this_process())}
+        (folder / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+        return cls(folder)
+
+    @property
+    def disk(self) -> Path:
+        """The overlay that takes all the guest writes."""
+        return self.folder / "disk.qcow2"
+
+    def create_overlay(self, base: Path) -> None:
+        """Make the overlay anew on the image's disk, which is never written to."""
+        tool = process.find_tool("qemu-img") or Path("qemu-img")
+        self.disk.unlink(missing_ok=True)
+        process.run([tool, "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", self.disk], deadline=Deadline(30))
+
+    def record(self) -> tuple[Owner, str] | None:
+        """The owner and libvirt's URI, or None when the record is missing or not readable."""
+        try:
+            kept = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
+            return Owner(**kept["owner"]), str(kept["uri"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remove(self) -> None:
+        """Delete the folder and all in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            raise HostError(
+                f"'{self.folder}' cannot be deleted.", hint=f"It belongs to uid {self.folder.stat().st_uid}."
+            )

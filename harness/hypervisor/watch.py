@@ -1,0 +1,128 @@
+"""What libvirt's events say about a machine: the first thing that breaks it is kept, with its last serial lines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import Any
+
+import libvirt
+
+from harness.errors import MachineLost
+from harness.hypervisor.serial import SerialLog
+
+
+class Condition(StrEnum):
+    """What libvirt can tell about a machine; whether the guest still answers, only its transports can."""
+
+    OFF = "off"
+    RUNNING = "running"
+    PAUSED = "paused"
+    PANICKED = "panicked"
+    REBOOTED = "rebooted"
+    GONE = "gone"
+
+
+_BROKEN = (Condition.PANICKED, Condition.REBOOTED, Condition.GONE)
+_ENDINGS = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "the guest shut down",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "somebody destroyed the domain",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "the guest crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "QEMU ended unexpectedly",
+}
+
+
+class Watch:
+    """Follows one domain by name; events come in libvirt's event thread."""
+
+    def __init__(self, connection: libvirt.virConnect, domain: str, serial: SerialLog) -> None:
+        self._connection = connection
+        self._name = domain
+        self._serial = serial
+        self._lock = threading.Lock()  # guards the four below
+        self._lost: MachineLost | None = None
+        self._condition = Condition.OFF
+        self._expected = 0  # depth of blocks in which the domain may stop or reset
+        self._on_lost: list[Callable[[MachineLost], None]] = []
+        self._handles = [
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None),
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reset, None),
+        ]
+
+    @property
+    def condition(self) -> Condition:
+        """What the last event said."""
+        with self._lock:
+            return self._condition
+
+    def on_lost(self, callback: Callable[[MachineLost], None]) -> None:
+        """Have `callback` called when the machine breaks, in the thread that found out; it must not block."""
+        with self._lock:
+            self._on_lost.append(callback)
+
+    def check(self) -> None:
+        """Raises MachineLost, with the first cause, when the machine is broken."""
+        with self._lock:
+            lost = self._lost
+        if lost is not None:
+            raise MachineLost(lost.message, hint=lost.hint) from lost
+
+    def started(self) -> None:
+        """The machine runs, and what broke it before is repaired."""
+        with self._lock:
+            self._lost, self._condition = None, Condition.RUNNING
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """A block in which the domain may stop, start and reset without being lost."""
+        with self._lock:
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._expected -= 1
+
+    def lose(self, condition: Condition, what: str, *, even_if_expected: bool = False) -> None:
+        """Keep the first cause and tell everybody; `what` completes 'the machine ...'."""
+        with self._lock:
+            if self._lost is not None or (self._expected and not even_if_expected):
+                return
+            lines = self._serial.tail()
+            said = " / ".join(lines) if lines else "it wrote nothing"
+            lost = MachineLost(
+                f"The machine '{self._name}' {what}. Its last serial lines: {said}",
+                hint=f"All it wrote is in '{self._serial.path}'.",
+            )
+            self._lost, self._condition = lost, condition
+            callbacks = tuple(self._on_lost)
+        for callback in callbacks:
+            callback(lost)
+
+    def close(self) -> None:
+        """Hear no more events."""
+        for handle in self._handles:
+            with suppress(libvirt.libvirtError):
+                self._connection.domainEventDeregisterAny(handle)
+        self._handles = []
+
+    def _lifecycle(
+        self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: Any
+    ) -> None:
+        if domain.name() != self._name:
+            return
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            self.lose(Condition.GONE, f"is gone: {_ENDINGS.get(detail, f'it stopped for reason {detail}')}")
+        elif event == libvirt.VIR_DOMAIN_EVENT_CRASHED:
+            self.lose(Condition.PANICKED, "panicked: the guest reported a crash of its kernel")
+        elif event in (libvirt.VIR_DOMAIN_EVENT_SUSPENDED, libvirt.VIR_DOMAIN_EVENT_RESUMED):
+            with self._lock:
+                if self._condition not in _BROKEN:
+                    paused = event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED
+                    self._condition = Condition.PAUSED if paused else Condition.RUNNING
+
+    def _reset(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: Any) -> None:
+        if domain.name() == self._name:
+            self.lose(Condition.REBOOTED, "rebooted by itself")
