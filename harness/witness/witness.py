@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Witness:
         self._writer = PcapngWriter(path, interface=interface)
         self._reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._wall = time.time_ns() - time.monotonic_ns()
+        weakref.finalize(self, os.close, self._reader)  # after `close`, as questions are still answered then
         self._entries: list[_Entry] = []
         self._flows: defaultdict[Flow | None, list[int]] = defaultdict(list)
         self._troubled: list[int] = []
@@ -83,9 +85,6 @@ class Witness:
             unsubscribe()
         with self._lock:
             self._writer.close()
-
-    def __del__(self) -> None:
-        os.close(self._reader)
 
     def mark(self) -> Mark:
         """The present place in the sequence, for `since`."""
