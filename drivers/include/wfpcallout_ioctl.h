@@ -11,6 +11,8 @@
 #ifndef WFPCALLOUT_IOCTL_H
 #define WFPCALLOUT_IOCTL_H
 
+#include <stdint.h>
+
 #define WFPCALLOUT_INTERFACE_VERSION 1u
 
 #define WFPCALLOUT_NT_DEVICE_NAME    L"\\Device\\WfpCallout"
@@ -95,8 +97,14 @@ typedef struct WFPCALLOUT_RULE {
     uint16_t replacement_length;
     uint8_t  pattern[64];
     uint8_t  replacement[64];
-    uint64_t context;        /* REDIRECT: bytes of localRedirectContext; FLOW_CONTEXT: nothing (the driver numbers them) */
+    uint64_t context;        /* REDIRECT: `context` of WFPCALLOUT_REDIRECT_CONTEXT; FLOW_CONTEXT: nothing (the driver numbers them) */
 } WFPCALLOUT_RULE;
+
+/* What the driver leaves as localRedirectContext, so that a proxy knows where the client wanted to go. */
+typedef struct WFPCALLOUT_REDIRECT_CONTEXT {
+    uint64_t context;        /* of the rule */
+    uint8_t  remote[128];    /* SOCKADDR_STORAGE: the destination before the redirection */
+} WFPCALLOUT_REDIRECT_CONTEXT;
 
 enum WFPCALLOUT_INJECT_PATH {
     WFPCALLOUT_INJECT_NETWORK_SEND = 1,     /* bytes = IP packet */
@@ -224,6 +232,7 @@ typedef struct WFPCALLOUT_STATS {
 #define WFPCALLOUT_SIZE(t, n) typedef char t##_SIZE_ASSERT[(sizeof(t) == (n)) ? 1 : -1]
 WFPCALLOUT_SIZE(WFPCALLOUT_RESULT, 16);
 WFPCALLOUT_SIZE(WFPCALLOUT_RULE, 216);
+WFPCALLOUT_SIZE(WFPCALLOUT_REDIRECT_CONTEXT, 136);
 WFPCALLOUT_SIZE(WFPCALLOUT_INJECT, 40);
 WFPCALLOUT_SIZE(WFPCALLOUT_LAB, 96);
 WFPCALLOUT_SIZE(WFPCALLOUT_EVENT, 152);

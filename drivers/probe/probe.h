@@ -1,0 +1,70 @@
+/*
+ * The probe: the guest's own sockets, and the front end to the driver's IOCTLs.
+ *
+ * One JSON object a line comes in on standard input, one goes out on standard output; README.md has the operations.
+ * An operation that may block runs on a thread of its own, so that none waits for another.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <windows.h>
+
+#include "json.h"
+
+enum { PROBE_VERSION = 1 };
+
+/* reply.c: every line is written whole. */
+void reply_begin(text_buffer *text, const json_request *request);
+void reply_send(text_buffer *text); /* closes the object, writes it, frees the buffer */
+void reply_ok(const json_request *request);
+void reply_error(const json_request *request, const char *name, unsigned long code, const char *message);
+void reply_winsock(const json_request *request, int code, const char *what);
+void reply_win32(const json_request *request, unsigned long code, const char *what);
+void event_send(text_buffer *text);
+
+/* address.c: "1.2.3.4:80", "[::1]:80" */
+bool address_parse(const char *text, struct sockaddr_storage *address, int *length);
+void address_print(const struct sockaddr *address, char *out, size_t capacity);
+
+/* sockets.c */
+typedef struct probe_socket {
+    int handle;
+    SOCKET socket;
+    int type;               /* SOCK_STREAM, SOCK_DGRAM */
+    bool listening, closing, eof;
+    char mode[8];
+    LONG references;
+    LONG64 accepted, bytes_in, bytes_out;
+    int error;
+    int listener;           /* handle of the listener that accepted it */
+    char local[64], peer[64];
+    HANDLE arrived;         /* semaphore: connections that wait for an accept operation */
+    int waiting[256];
+    unsigned wait_head, wait_tail;
+} probe_socket;
+
+void sockets_start(void);
+probe_socket *socket_adopt(SOCKET socket, int type);
+probe_socket *socket_get(int handle);  /* adds a reference; NULL when unknown */
+void socket_put(probe_socket *socket);
+int socket_wait(SOCKET socket, short events, int timeout_ms); /* 1 ready, 0 time is up, -1 error */
+bool socket_op(const char *op, json_request *request);         /* false: not an operation of this file */
+/* proxy.c: serves one accepted connection of a listener until it ends. */
+void serve_connection(probe_socket *listener, probe_socket *connection);
+/* redirect.c */
+int redirect_query(SOCKET socket, unsigned long code, unsigned char *out, unsigned long capacity, unsigned long *size);
+int redirect_set(SOCKET socket, const unsigned char *records, unsigned long size);
+void redirect_describe(text_buffer *text, SOCKET socket);
+bool redirect_op(const char *op, json_request *request);
+/* service.c, driver.c */
+bool service_op(const char *op, json_request *request);
+bool driver_op(const char *op, json_request *request);
+
+/* Runs an operation on a thread of its own; the request is copied and freed there. */
+void run_apart(void (*operation)(json_request *), json_request *request);
+
+#endif

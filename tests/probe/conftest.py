@@ -1,0 +1,86 @@
+"""A probe running under Wine on this host, in a prefix that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.guest.probe import ProbeClient
+from harness.waiting import Deadline
+
+DRIVERS = Path(__file__).parents[2] / "drivers"
+
+
+def find_wine() -> str | None:
+    return shutil.which("wine64", path=f"{os.environ['PATH']}:/usr/lib/wine")
+
+
+class Pipe:
+    """The probe's standard input."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def send(self, data: bytes | str, *, end: bool = False) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(data if isinstance(data, bytes) else data.encode())
+        self.process.stdin.flush()
+        if end:
+            self.process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def probe_binary() -> Path:
+    if not shutil.which("x86_64-w64-mingw32-gcc"):
+        pytest.skip("no mingw-w64 here")
+    subprocess.run(["make", "-s", "-C", DRIVERS, "build/wfpprobe.exe"], check=True, timeout=120)
+    return DRIVERS / "build" / "wfpprobe.exe"
+
+
+@pytest.fixture(scope="session")
+def probe(probe_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeClient]:
+    wine = find_wine()
+    if wine is None:
+        pytest.skip("no Wine here")
+    prefix = tmp_path_factory.mktemp("wine") / "prefix"
+    environment = os.environ | {"WINEPREFIX": str(prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
+    process = subprocess.Popen(
+        [wine, probe_binary],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    client = ProbeClient(Pipe(process))
+
+    def read() -> None:
+        assert process.stdout
+        for line in process.stdout:
+            client.feed("stdout", line.decode())
+        client.lose("it ended")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        client.wait_until_ready(Deadline(90))
+        yield client
+    finally:
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        server = shutil.which("wineserver", path="/usr/lib/wine:" + os.environ["PATH"])
+        if server:
+            subprocess.run([server, "-k"], env=environment, check=False, timeout=30)
+        reader.join(10)
+        if process.stdout:
+            process.stdout.close()
