@@ -41,6 +41,7 @@ class DomainSpec:
     """All that goes into the XML of one machine."""
 
     name: str
+    uuid: str
     profile: Profile
     accelerator: Accelerator
     emulator: Path
@@ -66,6 +67,7 @@ def render_domain(spec: DomainSpec) -> str:
     root = _DOMAIN(
         "domain",
         _E.name(spec.name),
+        _E.uuid(spec.uuid),
         _E.title(spec.profile.title or spec.profile.name),
         _E.metadata(
             _OWNER.owner(pid=str(spec.owner.pid), started=str(spec.owner.started), host_boot=spec.owner.host_boot)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import libvirt
 
@@ -126,9 +127,10 @@ class Machine:
                 steps.note(self.accelerator.reason)
             self.wait_for_serial(self.profile.boot.ready_line, deadline.sub(self.profile.boot.ready_seconds))
 
-    def power_on(self) -> None:
-        """Make the overlay and start the domain, without waiting for the guest."""
-        self._state.create_overlay(self.image.disk)
+    def power_on(self, *, keep_disk: bool = False) -> None:
+        """Make the overlay anew, or keep it, and start the domain, without waiting for the guest."""
+        if not keep_disk:
+            self._state.create_overlay(self.image.disk)
         self._mark = self.serial.size()
         try:
             self._create()
@@ -155,19 +157,18 @@ class Machine:
     def save_snapshot(self, name: str) -> Way:
         """Save memory, devices and disk; says by which way `revert` will go back."""
         self.check()
-        with self._watch.expecting():
-            way = self._snapshots.save(name)
+        way = self._snapshots.save(name)
         self._boot_ids[name] = self._boot_id
-        self._watch.started()
         return way
 
     def revert(self, name: str) -> Reverted:
         """Go back to a snapshot; repairs a machine that panicked, rebooted or lost its QEMU."""
-        with self._watch.expecting():
-            done = self._snapshots.revert(name)
-            if done.way is not Way.COLD_BOOT:
-                self._boot_id = self._boot_ids.get(name)
-        self._watch.started()
+        done = self._snapshots.revert(name)
+        if done.way is not Way.COLD_BOOT:
+            self._boot_id = self._boot_ids.get(name)
+        domain = self._running_domain()
+        if domain.isActive():
+            self._watch.follow(domain.UUIDString())  # what broke it before is undone
         return done
 
     def check(self) -> None:
@@ -191,13 +192,13 @@ class Machine:
             self._boot_id = boot_id
         elif boot_id != self._boot_id:
             seen = f"rebooted by itself: its boot id was {self._boot_id} and is {boot_id}"
-            self._watch.lose(Condition.REBOOTED, seen, even_if_expected=True)
+            self._watch.lose(Condition.REBOOTED, seen)
             self.check()
 
     @contextmanager
     def expect_reboot(self) -> Iterator[None]:
         """A block in which the guest may reboot."""
-        with self._watch.expecting():
+        with self._watch.expecting_reboot():
             yield
         self._boot_id = None
 
@@ -229,9 +230,8 @@ class Machine:
 
     def close(self) -> None:
         """End the domain and remove its state; harmless when called again."""
-        with self._watch.expecting():
-            self._watch.close()
-            self._destroy()
+        self._watch.close()
+        self._destroy()
         self._state.remove()
 
     # What Snapshots asks of its subject.
@@ -241,6 +241,7 @@ class Machine:
         if path == Path():
             self._destroy()
         else:
+            self._watch.follow(None)
             self._call("save its memory", lambda domain: domain.save(str(path)))
             self._domain = None
 
@@ -251,12 +252,18 @@ class Machine:
             self._domain = self._connection.lookupByName(self.name)
         except libvirt.libvirtError as error:
             raise machine_error("be restored", error) from error
+        self._watch.follow(self._domain.UUIDString())
         self._ports = self.monitor().host_ports()
 
     def boot_anew(self) -> None:
         """End QEMU if it runs, and boot from a new overlay."""
         self._destroy()
         self.start(Deadline(self.profile.boot.ready_seconds))
+
+    def start_process_anew(self) -> None:
+        """End QEMU if it runs, and start another one on the same overlay, for a `loadvm`."""
+        self._destroy()
+        self.power_on(keep_disk=True)
 
     def ensure_running(self) -> None:
         """Resume the processors if they are stopped."""
@@ -266,11 +273,17 @@ class Machine:
             self.resume()
 
     def _create(self) -> None:
-        self._domain = _create_domain(self._connection, self._xml())
+        uuid = str(uuid4())
+        self._watch.follow(uuid)
+        try:
+            self._domain = _create_domain(self._connection, self._xml(uuid))
+        except libvirt.libvirtError:
+            self._watch.follow(None)
+            raise
         self._ports = self.monitor().host_ports()
-        self._watch.started()
 
     def _destroy(self) -> None:
+        self._watch.follow(None)
         domain, self._domain = self._domain, None
         if domain is not None:
             with suppress(libvirt.libvirtError):  # it has ended already
@@ -288,10 +301,11 @@ class Machine:
         except libvirt.libvirtError as error:
             raise machine_error(what, error) from error
 
-    def _xml(self) -> str:
+    def _xml(self, uuid: str) -> str:
         return render_domain(
             DomainSpec(
                 name=self.name,
+                uuid=uuid,
                 profile=self.profile,
                 accelerator=self.accelerator,
                 emulator=self._emulator,

@@ -3,6 +3,7 @@
 The ways, quickest first; the first that works when a snapshot is saved is used for it:
 
 - in place: QEMU's `savevm` and `loadvm`; the same process goes on, a third of a second;
+- reload: the process is gone; a new one does `loadvm` on the same overlay, half a second more;
 - save and restore: libvirt writes the memory to a file and starts a new QEMU from it, some seconds;
 - cold boot: a new overlay and a new boot; always works, and what the guest had set up is gone.
 """
@@ -25,8 +26,16 @@ class Way(StrEnum):
     """How a machine goes back; says what is left of connections to the guest."""
 
     IN_PLACE = "in-place"
+    RELOAD = "reload"
     RESTORE = "restore"
     COLD_BOOT = "cold-boot"
+
+
+_LADDER = {
+    Way.IN_PLACE: (Way.IN_PLACE, Way.RELOAD, Way.COLD_BOOT),
+    Way.RESTORE: (Way.RESTORE, Way.COLD_BOOT),
+    Way.COLD_BOOT: (Way.COLD_BOOT,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,7 @@ class Subject(Protocol):
     def monitor(self) -> Monitor: ...  # noqa: D102
     def freeze_to(self, path: Path) -> None: ...  # noqa: D102
     def thaw_from(self, path: Path) -> None: ...  # noqa: D102
+    def start_process_anew(self) -> None: ...  # noqa: D102
     def boot_anew(self) -> None: ...  # noqa: D102
     def ensure_running(self) -> None: ...  # noqa: D102
     @property
@@ -71,15 +81,17 @@ class Snapshots:
             raise UsageError(f"There is no snapshot '{name}'; saved are {', '.join(sorted(self._ways)) or 'none'}.")
         began, way = time.monotonic(), self._ways[name]
         with steps.step(f"revert to '{name}'", way=str(way)):
-            try:
-                self._revert(name, way)
-            except MachineError as error:
-                if way is Way.COLD_BOOT:
-                    raise
-                steps.note(f"The revert {way} failed, so the machine boots anew: {error.message}")
-                way = Way.COLD_BOOT
-                self._ways = dict.fromkeys(self._ways, way)  # snapshots inside the overlay go with it
-                self._revert(name, way)
+            for attempt in _LADDER[way]:
+                way = attempt
+                try:
+                    self._revert(name, way)
+                    break
+                except MachineError as error:
+                    if way is Way.COLD_BOOT:
+                        raise
+                    steps.note(f"The revert {way} failed: {error.message}")
+            if way is Way.COLD_BOOT:
+                self._ways = dict.fromkeys(self._ways, way)  # snapshots inside the overlay went with it
         return Reverted(way=way, duration=time.monotonic() - began)
 
     def _save(self, name: str) -> Way:
@@ -107,6 +119,10 @@ class Snapshots:
             case Way.IN_PLACE:
                 self._subject.monitor().order(f"loadvm {name}")
                 self._subject.ensure_running()  # loadvm leaves a machine stopped that was stopped before
+            case Way.RELOAD:
+                self._subject.start_process_anew()
+                self._subject.monitor().order(f"loadvm {name}")
+                self._subject.ensure_running()
             case Way.RESTORE:
                 self._subject.freeze_to(Path())
                 shutil.copyfile(self._disk(name), self._subject.disk)

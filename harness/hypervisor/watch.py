@@ -35,16 +35,17 @@ _ENDINGS = {
 
 
 class Watch:
-    """Follows one domain by name; events come in libvirt's event thread."""
+    """Follows one domain; events come in libvirt's event thread."""
 
     def __init__(self, connection: libvirt.virConnect, domain: str, serial: SerialLog) -> None:
         self._connection = connection
         self._name = domain
         self._serial = serial
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the five below
+        self._uuid: str | None = None
         self._lost: MachineLost | None = None
         self._condition = Condition.OFF
-        self._expected = 0  # depth of blocks in which the domain may stop or reset
+        self._expected = 0  # depth of blocks in which the guest may reboot
         self._on_lost: list[Callable[[MachineLost], None]] = []
         self._handles = [
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None),
@@ -69,14 +70,18 @@ class Watch:
         if lost is not None:
             raise MachineLost(lost.message, hint=lost.hint) from lost
 
-    def started(self) -> None:
-        """The machine runs, and what broke it before is repaired."""
+    def follow(self, uuid: str | None) -> None:
+        """From now on believe only events of the domain with this UUID; None while there is none.
+
+        Each power-on has a UUID of its own, so that a late event of an ended QEMU cannot break its successor.
+        """
         with self._lock:
-            self._lost, self._condition = None, Condition.RUNNING
+            self._uuid, self._lost = uuid, None
+            self._condition = Condition.RUNNING if uuid else Condition.OFF
 
     @contextmanager
-    def expecting(self) -> Iterator[None]:
-        """A block in which the domain may stop, start and reset without being lost."""
+    def expecting_reboot(self) -> Iterator[None]:
+        """A block in which the guest may reboot without being lost."""
         with self._lock:
             self._expected += 1
         try:
@@ -85,10 +90,11 @@ class Watch:
             with self._lock:
                 self._expected -= 1
 
-    def lose(self, condition: Condition, what: str, *, even_if_expected: bool = False) -> None:
+    def lose(self, condition: Condition, what: str) -> None:
         """Keep the first cause and tell everybody; `what` completes 'the machine ...'."""
         with self._lock:
-            if self._lost is not None or (self._expected and not even_if_expected):
+            expected = self._expected and condition is Condition.REBOOTED
+            if self._lost is not None or expected:
                 return
             lines = self._serial.tail()
             said = " / ".join(lines) if lines else "it wrote nothing"
@@ -111,7 +117,7 @@ class Watch:
     def _lifecycle(
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: Any
     ) -> None:
-        if domain.name() != self._name:
+        if not self._is_followed(domain):
             return
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             self.lose(Condition.GONE, f"is gone: {_ENDINGS.get(detail, f'it stopped for reason {detail}')}")
@@ -124,5 +130,9 @@ class Watch:
                     self._condition = Condition.PAUSED if paused else Condition.RUNNING
 
     def _reset(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: Any) -> None:
-        if domain.name() == self._name:
+        if self._is_followed(domain):
             self.lose(Condition.REBOOTED, "rebooted by itself")
+
+    def _is_followed(self, domain: libvirt.virDomain) -> bool:
+        with self._lock:
+            return domain.UUIDString() == self._uuid
