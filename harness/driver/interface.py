@@ -93,8 +93,8 @@ def split_endpoint(text: str) -> tuple[str, int]:
     """
     address, port = text, "0"
     if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "0"
+        address, closing, rest = text[1:].partition("]")
+        port = (rest.removeprefix(":") or "0") if closing else "no closing bracket"
     elif text.count(":") == 1:
         address, port = text.split(":")
     try:

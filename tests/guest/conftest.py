@@ -283,3 +283,8 @@ def another_certificate(tmp_path):
     folder = tmp_path / "other"
     folder.mkdir()
     return make_certificate(folder)[0]
+
+
+@pytest.fixture(scope="session")
+def make_certificate_in():
+    return make_certificate

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.driver.build import build_all, find_built
+from harness.errors import DriverBuildError
+
+MAKEFILE = """all:
+\t@mkdir -p build
+\t@echo built >> build/log
+\t@cp callout.c build/wfpcallout.sys
+\t@cp callout.c build/wfpprobe.exe
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "callout.c").write_text("one")
+    return tmp_path
+
+
+def builds(root):
+    return (root / "build" / "log").read_text().count("built")
+
+
+def test_make_runs_only_when_a_source_changed(root):
+    built = build_all(root)
+    build_all(root)
+    assert builds(root) == 1
+    assert built["wfpcallout.sys"].read_text() == "one"
+
+    (root / "callout.c").write_text("two")
+    assert build_all(root)["wfpcallout.sys"].read_text() == "two"
+    assert builds(root) == 2
+
+
+def test_a_product_that_was_deleted_is_made_again(root):
+    build_all(root)["wfpprobe.exe"].unlink()
+    assert find_built("wfpprobe.exe", root) is None
+    build_all(root)
+
+    assert find_built("wfpprobe.exe", root) is not None
+
+
+def test_what_the_compiler_said_is_in_the_error(root):
+    (root / "Makefile").write_text("all:\n\t@echo 'callout.c:3: error: no such thing' >&2; exit 1\n")
+    with pytest.raises(DriverBuildError, match=r"callout\.c:3: error: no such thing"):
+        build_all(root)
+
+
+def test_a_build_that_makes_nothing_is_an_error(root):
+    (root / "Makefile").write_text("all:\n\t@true\n")
+    with pytest.raises(DriverBuildError, match=r"made no wfpcallout\.sys and no wfpprobe\.exe"):
+        build_all(root)
+
+
+def test_incomplete_checkout(tmp_path):
+    with pytest.raises(DriverBuildError, match="Makefile' does not exist"):
+        build_all(tmp_path)
