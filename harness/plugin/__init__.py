@@ -1,0 +1,132 @@
+"""The pytest plug-in: options, the fixture ladder, outcomes and results of scenarios.
+
+A test is a scenario when it uses one of the fixtures below; sessions without any are left as they are.
+Everything heavy is imported when the first scenario needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.plugin.fixtures import (
+    driver,
+    fence,
+    guest,
+    host,
+    link,
+    machine,
+    probe,
+    scene,
+    service,
+    stations,
+    trace,
+    wfp_bench,
+    witness,
+)
+
+if TYPE_CHECKING:
+    from harness.plugin.run import Run
+
+__all__ = [
+    "driver",
+    "fence",
+    "guest",
+    "host",
+    "link",
+    "machine",
+    "probe",
+    "scene",
+    "service",
+    "stations",
+    "trace",
+    "wfp_bench",
+    "witness",
+]
+
+NIC_MODELS = ("e1000e", "igb", "rtl8139", "virtio-net-pci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what a scenario run can be told."""
+    group = parser.getgroup("wfp-hil", "scenarios against a WFP callout driver")
+    group.addoption("--guest", default="reference", metavar="NAME", help="folder under vm-images, or a guest.toml")
+    group.addoption("--driver", type=Path, metavar="PATH", help="the .sys under test (default: our own callout driver)")
+    group.addoption("--nic", choices=NIC_MODELS, help="model of the test NIC (default: the profile's)")
+    group.addoption(
+        "--fresh", choices=("test", "module", "session"), default="test", help="how often the guest is reverted"
+    )
+    group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let others bring their own way to a running guest."""
+    from harness.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "rule(*ids): documented WFP behaviour that a scenario shows, such as 'W187'")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin a run, if there is anything to run."""
+    from harness.plugin.selection import is_scenario, unknown_rules
+
+    scenarios = [item for item in session.items if is_scenario(item)]
+    wrong = unknown_rules(scenarios)
+    if wrong:
+        pytest.exit(wrong, returncode=2)
+    if scenarios and not session.config.option.collectonly:
+        from harness.plugin.run import Run
+
+        Run.begin(session.config, only_scenarios=len(scenarios) == len(session.items))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tell that a scenario begins."""
+    run = _run(item.config)
+    if run is not None and run.covers(item):
+        run.begin_item(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Find out what a phase came to, and write the result down before anybody shows it."""
+    report = yield
+    run = _run(item.config)
+    if run is not None and run.covers(item):
+        run.end_phase(item, call, report)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Count scenarios under their outcomes; the live view shows them."""
+    run = _run(config)
+    return run.status_of(report) if run is not None else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the rest of the results and set the exit code."""
+    run = _run(session.config)
+    if run is not None:
+        code = run.end(int(exitstatus))
+        session.exitstatus = code
+
+
+def _run(config: pytest.Config) -> Run | None:
+    if not config.pluginmanager.hasplugin("wfp-hil-run"):
+        return None
+    run: Run = config.pluginmanager.getplugin("wfp-hil-run")
+    return run

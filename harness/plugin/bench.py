@@ -1,0 +1,244 @@
+"""The bench: a running guest with the driver started in it, and the way back to that state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from harness.config import Profile, load_profile
+from harness.driver import (
+    DriverControl,
+    DriverPackage,
+    DriverService,
+    build_all,
+    check_imports,
+    deploy,
+    load_exports,
+    load_package,
+)
+from harness.driver.deploy import ServiceState
+from harness.errors import (
+    DeadlineExpired,
+    ExpectationFailed,
+    GuestCrashed,
+    GuestError,
+    GuestHung,
+    HarnessError,
+    HostError,
+    MachineError,
+    TransportError,
+    UsageError,
+)
+from harness.guest import Guest, ProbeClient, open_guest
+from harness.hypervisor import Machine, NicSpec, Way, nic_mac, open_machine
+from harness.images import Image, ensure
+from harness.link import StreamLink
+from harness.plugin.options import RunOptions
+from harness.steps import step
+from harness.traffic import Stations
+from harness.waiting import Deadline
+
+_SNAPSHOT = "warm"
+_ANSWER_SECONDS = 20.0
+_ALIVE_SECONDS = 10.0
+# The model's exception handler and Windows' serial debugger both say it this way: code, then four parameters.
+_BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
+
+
+class Bench(Protocol):
+    """What the fixtures need of a running guest."""
+
+    options: RunOptions
+    facts: dict[str, object]
+    link: StreamLink
+    stations: Stations
+    serial_log: Path
+
+    @property
+    def machine(self) -> Machine: ...  # noqa: D102
+    @property
+    def guest(self) -> Guest: ...  # noqa: D102
+    @property
+    def control(self) -> DriverControl: ...  # noqa: D102
+    @property
+    def service(self) -> DriverService: ...  # noqa: D102
+    @property
+    def probe(self) -> ProbeClient: ...  # noqa: D102
+
+    def fresh(self) -> None:
+        """Put the guest back to the state in which the bench was opened."""
+
+    def tidy(self) -> None:
+        """Undo what a scenario set up, without putting the guest back."""
+
+    def check(self) -> None:
+        """Raise what broke the guest, if something did."""
+
+    def driver_runs(self) -> bool:
+        """Whether the driver's service runs."""
+
+    def diagnose(self, error: BaseException) -> BaseException:
+        """What an error that ended a scenario really says."""
+
+    def serial_size(self) -> int:
+        """Bytes the serial console has said so far."""
+
+
+class GuestBench:
+    """The bench on a machine of our own."""
+
+    def __init__(self, options: RunOptions, profile: Profile, image: Image, machine: Machine, link: StreamLink) -> None:
+        self.options = options
+        self.link = link
+        self.machine = machine
+        self.serial_log = machine.serial_log
+        products = build_all()
+        self._probe_path = products["wfpprobe.exe"]
+        self.package = _package(options, profile, products["wfpcallout.sys"])
+        self._profile, self._image = profile, image
+        self._guest_stack = ExitStack()
+        self._serial_mark = 0
+        network = profile.network
+        self.stations = Stations(
+            link,
+            guest_mac=nic_mac(0),
+            guest_ip=str(network.ipv4.ip),
+            gateway=str(network.ipv4_gateway),
+            prefix=network.ipv4.network.prefixlen,
+        )
+        self.guest: Guest
+        self.service: DriverService
+        self.probe: ProbeClient
+        self.control: DriverControl
+        self.facts: dict[str, object] = {
+            "guest": profile.name, "guest_title": profile.title, "image": image.hash,
+            "driver": self.package.path.name, "nic": machine.nics[0].model,
+        }  # fmt: skip
+
+    def open(self) -> None:
+        """Boot, deploy, start, and save the state to go back to."""
+        self.machine.start(Deadline(self._profile.boot.ready_seconds))
+        self.facts["accelerator"] = self.machine.accelerator.kind
+        self._enter(deploy_driver=True)
+        with self.guest.held():
+            self.machine.save_snapshot(_SNAPSHOT)
+        self.probe.hello()
+
+    def close(self) -> None:
+        """Let go of the guest."""
+        self._guest_stack.close()
+        self.stations.close()
+
+    def fresh(self) -> None:
+        """Put the guest back to the state in which the bench was opened."""
+        self.stations.reset()
+        done = self.machine.revert(_SNAPSHOT)
+        self._serial_mark = self.serial_size()
+        if done.way is Way.IN_PLACE:
+            self.link.drain(Deadline(_ANSWER_SECONDS))
+            self.guest.reverted()
+            self.probe.hello()
+            return
+        self.guest.abandon()
+        self._guest_stack.close()
+        self._enter(deploy_driver=done.way is Way.COLD_BOOT)
+
+    def tidy(self) -> None:
+        """Undo what a scenario set up, without putting the guest back."""
+        if not self.driver_runs():
+            self.service.start()
+        self.control.clear()
+        self.probe.close_all()
+        self.stations.reset()
+        self.control.drain()
+
+    def check(self) -> None:
+        """Raise what broke the guest, if something did."""
+        self._find_bugcheck()
+        self.machine.check()
+
+    def driver_runs(self) -> bool:
+        """Whether the driver's service runs."""
+        return self.service.state() is ServiceState.RUNNING
+
+    def serial_size(self) -> int:
+        """Bytes the serial console has said so far."""
+        return self.machine.serial.size()
+
+    def diagnose(self, error: BaseException) -> BaseException:
+        """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
+        if not isinstance(error, HarnessError) or isinstance(error, (GuestCrashed, UsageError, HostError)):
+            return error
+        try:
+            self.check()
+        except HarnessError as cause:
+            return cause
+        if isinstance(error, (GuestHung, MachineError)):
+            return error
+        try:
+            self.probe.start("hello").reply(Deadline(_ALIVE_SECONDS))
+        except (TransportError, DeadlineExpired, GuestError) as silent:
+            return GuestHung(f"{error.message} After that the guest's probe did not answer: {silent.message}")
+        if isinstance(error, TransportError):
+            return error
+        return ExpectationFailed(str(error))
+
+    def _enter(self, *, deploy_driver: bool) -> None:
+        deadline = Deadline(_ANSWER_SECONDS)
+        self.link.accept(deadline)
+        kind = str(self._profile.kind)
+        self.guest = self._guest_stack.enter_context(open_guest(self.machine, self._image.secrets, kind=kind))
+        with step("wait for WinRM"):
+            self.guest.wait_until_ready(Deadline(_ANSWER_SECONDS * 3))
+            self.machine.observe_boot_id(self.guest.boot_id())
+        if deploy_driver:
+            self.service = deploy(self.guest, self.package, probe=self._probe_path, serial_log=self.serial_log)
+            self.service.start()
+        else:
+            self.service.guest = self.guest
+        self.probe = self.guest.probe()
+        self.service.quick = True
+        self.control = DriverControl(self.probe)
+        self.control.version()
+        with step("wait for the test NIC"):
+            self.stations.ping(Deadline(_ANSWER_SECONDS))
+
+    def _find_bugcheck(self) -> None:
+        found = _BUGCHECK.search(self.machine.serial.text(self._serial_mark))
+        if found is not None:
+            code = int(found.group(1), 16)
+            numbers = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", found.group(2), re.IGNORECASE)]
+            a, b, c, d = (numbers + [0] * 4)[:4]
+            line = self.machine.serial.text(self._serial_mark)[found.start() :].splitlines()[0]
+            raise GuestCrashed(
+                f"The guest bugchecked: {line.strip()}",
+                code=code,
+                parameters=(a, b, c, d),
+                hint="serial.log in the scenario's folder has the stack.",
+            )
+
+
+@contextmanager
+def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
+    """Boot the guest that was asked for; everything is gone after the block."""
+    profile = load_profile(options.guest)
+    with ExitStack() as stack:
+        image = ensure(options.guest)
+        link = stack.enter_context(StreamLink.listen())
+        nic = NicSpec(model=options.nic or profile.machine.nics[0], link_port=link.port)
+        machine = stack.enter_context(open_machine(profile, image, run_dir=options.out.absolute(), nics=[nic]))
+        bench = GuestBench(options, profile, image, machine, link)
+        stack.callback(bench.close)
+        bench.open()
+        yield bench
+
+
+def _package(options: RunOptions, profile: Profile, ours: Path) -> DriverPackage:
+    package = load_package(options.driver or ours)
+    exports = profile.path.parent / "imports.json"
+    if exports.is_file():
+        check_imports(package, load_exports(exports), allow_stubs=True)
+    return package

@@ -1,0 +1,103 @@
+"""The fixture ladder: host, machine, guest, driver; then link, stations, witness, trace, probe and the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.driver import DriverControl, DriverService
+    from harness.expect import Fence
+    from harness.guest import Guest, ProbeClient
+    from harness.hypervisor import Machine
+    from harness.link import Link
+    from harness.plugin.bench import Bench
+    from harness.plugin.options import RunOptions
+    from harness.plugin.recording import Scene
+    from harness.trace import Trace
+    from harness.traffic import Stations
+    from harness.witness import Witness
+
+
+@pytest.fixture(scope="session")
+def wfp_bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """The running guest with the driver in it, once a session; ends the session when it cannot be had."""
+    run = request.config.pluginmanager.getplugin("wfp-hil-run")
+    with run.bench() as bench:
+        yield bench
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, wfp_bench: Bench) -> Iterator[Scene]:
+    """What is recorded of one scenario, on a guest as fresh as --fresh asks for."""
+    run = request.config.pluginmanager.getplugin("wfp-hil-run")
+    with run.scene(request.node, wfp_bench) as scene:
+        yield scene
+
+
+@pytest.fixture(scope="session")
+def host(wfp_bench: Bench) -> RunOptions:
+    """What this run was asked for."""
+    return wfp_bench.options
+
+
+@pytest.fixture
+def machine(scene: Scene) -> Machine:
+    """The libvirt domain."""
+    return scene.bench.machine
+
+
+@pytest.fixture
+def guest(scene: Scene) -> Guest:
+    """The operating system in the machine: commands and files."""
+    return scene.bench.guest
+
+
+@pytest.fixture
+def driver(scene: Scene) -> DriverControl:
+    """The driver under test, deployed and started."""
+    return scene.bench.control
+
+
+@pytest.fixture
+def service(scene: Scene) -> DriverService:
+    """The driver's service, for scenarios that load and unload it; they may leave it stopped."""
+    return scene.bench.service
+
+
+@pytest.fixture
+def probe(scene: Scene) -> ProbeClient:
+    """The guest's own sockets."""
+    return scene.bench.probe
+
+
+@pytest.fixture
+def link(scene: Scene) -> Link:
+    """The path to the test NIC."""
+    return scene.bench.link
+
+
+@pytest.fixture
+def stations(scene: Scene) -> Stations:
+    """The hosts on the link."""
+    return scene.bench.stations
+
+
+@pytest.fixture
+def witness(scene: Scene) -> Witness:
+    """What crosses the link."""
+    return scene.witness
+
+
+@pytest.fixture
+def trace(scene: Scene) -> Trace:
+    """What the driver says it does."""
+    return scene.trace
+
+
+@pytest.fixture
+def fence(scene: Scene) -> Fence:
+    """Call it between acting and expecting: all earlier work is done when it returns."""
+    return scene.fence

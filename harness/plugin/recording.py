@@ -1,0 +1,96 @@
+"""One scenario while it runs: its folder, witness, trace and fence, and the checks that follow every scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.errors import ExpectationFailed
+from harness.expect import Fence, timeline_at
+from harness.expect.frames import frame_record
+from harness.plugin.bench import Bench
+from harness.report import ScenarioFolder
+from harness.steps import StepEvent, subscribe
+from harness.trace import Entry, EventKind, Trace
+from harness.witness import Witness
+
+
+class Scene:
+    """What is recorded of one scenario."""
+
+    def __init__(self, bench: Bench, folder: ScenarioFolder, witness: Witness) -> None:
+        self.bench = bench
+        self.folder = folder
+        self.witness = witness
+        self.trace = Trace(bench.control)
+        self.fence = Fence([bench.stations], bench.control, self.trace)
+        self.steps: list[StepEvent] = []
+        self.problem: BaseException | None = None
+        self._serial_start = bench.serial_size()
+
+    def check(self, *, may_stop_driver: bool) -> None:
+        """What must hold after every scenario; raises ExpectationFailed, or what the bench finds broken."""
+        self.bench.check()
+        running = self.bench.driver_runs()
+        if not running:
+            if may_stop_driver:
+                return
+            raise ExpectationFailed("After the scenario the driver was no longer running.")
+        self.trace.refresh()
+        if self.trace.dropped:
+            raise ExpectationFailed(
+                f"The driver's ring had no room for {self.trace.dropped} events: the trace has gaps."
+            )
+        self.bench.control.clear()
+        self.bench.control.drain()
+        self.trace.refresh()
+        check_stats(self.bench.control.stats(), self.trace)
+
+    def save(self) -> None:
+        """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""
+        self.folder.write_steps(self.steps)
+        self.folder.write_events(self.trace)
+        self.folder.write_serial(self.bench.serial_log, self._serial_start)
+        self.folder.write_timeline(self._entries())
+
+    def _entries(self) -> Iterator[Entry]:
+        for frame in self.witness.frames():
+            yield Entry(time=frame.time, lane="frame", text=frame_record(frame).text)
+        for event in self.trace.events:
+            yield Entry(time=self.trace.host_time(event), lane="event", text=str(event))
+        for step in self.steps:
+            text = "  " * step.depth + f"{step.kind} {step.title}" + (f": {step.error}" if step.error else "")
+            yield Entry(time=step.time, lane="step", text=text)
+
+
+def check_stats(stats: dict[str, int], trace: Trace) -> None:
+    """No injection is pending, no clone is held, and every flow context is either alive or was deleted once."""
+    for name, words in (("pending_injections", "injections pending"), ("held_clones", "cloned packets not freed")):
+        if stats.get(name, 0):
+            raise ExpectationFailed(f"The driver left {stats[name]} {words} after its rules were removed.")
+    made = [event.value for event in trace.select(EventKind.FLOW_ASSOCIATE) if event.status_name == "STATUS_SUCCESS"]
+    deleted = [event.value for event in trace.select(EventKind.FLOW_DELETE)]
+    twice = sorted({value for value in deleted if deleted.count(value) > 1})
+    if twice:
+        raise ExpectationFailed(f"flowDeleteFn ran more than once for the contexts {twice}.")
+    alive = len(set(made) - set(deleted))
+    if stats.get("flow_contexts", 0) != alive:
+        raise ExpectationFailed(
+            f"The driver holds {stats.get('flow_contexts', 0)} flow contexts, "
+            f"{alive} are left of {len(made)} that it associated: contexts leak."
+        )
+
+
+@contextmanager
+def open_scene(bench: Bench, folder: ScenarioFolder) -> Iterator[Scene]:
+    """Record from here to the end of the block."""
+    with Witness(bench.link, folder.frames) as witness, timeline_at(folder.timeline):
+        scene = Scene(bench, folder, witness)
+        unsubscribe = subscribe(scene.steps.append)
+        try:
+            scene.trace.refresh()
+            scene.trace.clear()
+            yield scene
+        finally:
+            unsubscribe()
+            scene.save()

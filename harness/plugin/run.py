@@ -1,0 +1,232 @@
+"""One run: the bench, the results and the live view, from the first scenario to the exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from harness.errors import HarnessError, UsageError
+from harness.plugin.options import RunOptions
+from harness.plugin.selection import is_scenario, rules_of, title_of
+from harness.report import (
+    Attempt,
+    LiveView,
+    Outcome,
+    ResultsWriter,
+    ScenarioFolder,
+    exit_code,
+    outcome_of,
+    write_junit,
+)
+from harness.steps import step, subscribe
+
+if TYPE_CHECKING:
+    from harness.plugin.bench import Bench
+    from harness.plugin.recording import Scene
+
+
+class _Current:
+    """What is known of the scenario that runs now."""
+
+    def __init__(self, item: pytest.Item, attempt: int) -> None:
+        self.item = item
+        self.attempt = attempt
+        self.started = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self.outcome = Outcome.PASS
+        self.message = ""
+        self.details = ""
+        self.folder = ""
+        self.seconds: dict[str, float] = {}
+        self.scene: Scene | None = None
+
+    def add(self, outcome: Outcome, message: str, details: str) -> None:
+        """The first thing that went wrong gives the outcome; later ones are added to the details."""
+        if self.outcome is Outcome.PASS:
+            self.outcome, self.message, self.details = outcome, message, details
+        else:
+            self.details += f"\n\nand then, {outcome}:\n{details}"
+
+
+class Run:
+    """Registered as the plug-in 'wfp-hil-run' while scenarios run."""
+
+    def __init__(self, config: pytest.Config, options: RunOptions, view: LiveView) -> None:
+        self.options = options
+        self._config = config
+        self._view = view
+        self._results = ResultsWriter(options.out / "results.jsonl")
+        self._attempts: Counter[str] = Counter()
+        self._current: _Current | None = None
+        self._bench: Bench | None = None
+        self._facts: dict[str, object] = {"guest": options.guest, "fresh": options.fresh}
+        self._lost: str | None = None
+        self._last_place: str | None = None
+        self._errors: list[BaseException] = []
+        self._unsubscribe: Callable[[], None] = subscribe(view.step)
+
+    @classmethod
+    def begin(cls, config: pytest.Config, *, only_scenarios: bool) -> Run:
+        """Start a run; pytest's own progress gives way to the live view where there are only scenarios."""
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        console = Console(file=reporter._tw._file, highlight=False) if reporter is not None else None  # noqa: SLF001
+        view = LiveView(console)
+        run = cls(config, RunOptions.of(config), view)
+        config.pluginmanager.register(run, "wfp-hil-run")
+        if reporter is not None and only_scenarios:
+            reporter.showfspath = False
+            reporter._show_progress_info = False  # noqa: SLF001 - pytest has no public switch
+        view.start()
+        return run
+
+    def covers(self, item: pytest.Item) -> bool:
+        """Whether a test is a scenario."""
+        return is_scenario(item)
+
+    @contextmanager
+    def bench(self) -> Iterator[Bench]:
+        """The bench of the session; ends the session with one sentence when it cannot be had."""
+        with ExitStack() as stack:
+            try:
+                with step(f"prepare guest '{self.options.guest}'"):
+                    opener = self._config.hook.pytest_wfp_open_bench(options=self.options)
+                    if opener is None:
+                        from harness.plugin.bench import open_guest_bench
+
+                        opener = open_guest_bench(self.options)
+                    bench: Bench = stack.enter_context(opener)
+            except HarnessError as error:
+                self._errors.append(error)
+                self._results.session(**self._facts, error=str(error), error_type=type(error).__name__)
+                pytest.exit(
+                    f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), error.exit_code
+                )
+            self._facts |= bench.facts
+            self._results.session(**self._facts)
+            self._bench = bench
+            yield bench
+            self._bench = None
+
+    @contextmanager
+    def scene(self, item: pytest.Item, bench: Bench) -> Iterator[Scene]:
+        """Everything around one scenario: a fresh guest before, the records during, the checks after."""
+        from harness.plugin.recording import open_scene
+
+        if self._lost is not None:
+            pytest.skip(f"the machine was lost before: {self._lost}")
+        current = self._current
+        assert current is not None, "pytest did not tell that the scenario began"
+        folder = ScenarioFolder(self.options.out, item.nodeid, current.attempt)
+        current.folder = str(folder.path)
+        self._refresh(item, bench)
+        with open_scene(bench, folder) as scene:
+            current.scene = scene
+            yield scene
+            if current.outcome is Outcome.PASS:
+                scene.check(may_stop_driver="service" in getattr(item, "fixturenames", ()))
+
+    def begin_item(self, item: pytest.Item) -> None:
+        """A scenario begins."""
+        self._attempts[item.nodeid] += 1
+        self._current = _Current(item, self._attempts[item.nodeid])
+        self._results.start(item.nodeid, self._current.attempt)
+        self._view.scenario(item.nodeid)
+
+    def end_phase(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        """Set-up, body or clean-up has ended; after clean-up the attempt is written down."""
+        current = self._current
+        if current is None or current.item is not item:
+            return
+        current.seconds[report.when or ""] = round(report.duration, 4)
+        if call.excinfo is not None:
+            error = call.excinfo.value
+            if isinstance(error, pytest.skip.Exception):
+                current.add(Outcome.SKIP, str(error.msg), "")
+            elif not isinstance(error, (pytest.exit.Exception, KeyboardInterrupt)):
+                self._judge(current, error, report)
+        report.user_properties.append(("wfp_outcome", str(current.outcome)))
+        if report.when == "teardown":
+            self._write(current)
+
+    def status_of(self, report: object) -> tuple[str, str, str] | None:
+        """Outcome of a scenario's report, counted once, shown by the live view only."""
+        outcome = dict(getattr(report, "user_properties", ())).get("wfp_outcome")
+        if outcome is None:
+            return None
+        if getattr(report, "failed", False):
+            return "error" if outcome == Outcome.LOST else "failed", "", outcome
+        if getattr(report, "skipped", False):
+            return "skipped", "", outcome
+        if getattr(report, "when", "") == "teardown" and outcome == Outcome.PASS:
+            return "passed", "", outcome
+        return "", "", ""
+
+    def end(self, exitstatus: int) -> int:
+        """Close the results; the exit code of pytest."""
+        self._unsubscribe()
+        self._view.stop()
+        attempts = self._results.attempts
+        code = exitstatus
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            ours = exit_code((attempt.outcome for attempt in attempts), self._errors)
+            scenarios = {attempt.scenario for attempt in attempts}
+            others_failed = exitstatus == pytest.ExitCode.TESTS_FAILED and not scenarios
+            code = ours or int(others_failed)
+        self._results.end(code)
+        self._results.close()
+        write_junit(self.options.out / "junit.xml", attempts, self._facts)
+        self._view.summary(attempts, str(self._facts["guest"]), str(self.options.out))
+        return code
+
+    def _refresh(self, item: pytest.Item, bench: Bench) -> None:
+        place = {"test": None, "module": item.nodeid.partition("::")[0], "session": ""}[self.options.fresh]
+        broken = self._last_place == "broken"
+        try:
+            if place is None or place != self._last_place or broken:
+                bench.fresh()
+            else:
+                bench.tidy()
+        except HarnessError as error:
+            self._lost = error.message
+            raise
+        self._last_place = place
+
+    def _judge(self, current: _Current, error: BaseException, report: pytest.TestReport) -> None:
+        cause = error
+        if self._bench is not None and current.scene is not None:
+            cause = self._bench.diagnose(error)
+        outcome = outcome_of(cause)
+        if outcome in (Outcome.CRASH, Outcome.HANG, Outcome.LOST):
+            self._last_place = "broken"
+        if isinstance(cause, UsageError):
+            self._errors.append(cause)
+        message = str(cause) or type(cause).__name__
+        if not isinstance(cause, (HarnessError, AssertionError)):
+            message = f"{type(cause).__name__}: {message}"
+        current.add(outcome, message.strip(), report.longreprtext or message)
+        if cause is not error:
+            current.details = f"{message}\n\n{current.details}"
+
+    def _write(self, current: _Current) -> None:
+        attempt = Attempt(
+            scenario=current.item.nodeid,
+            outcome=current.outcome,
+            title=title_of(current.item),
+            attempt=current.attempt,
+            guest=str(self._facts["guest"]),
+            rules=rules_of(current.item),
+            message=current.message,
+            details=current.details,
+            folder=current.folder,
+            started=current.started,
+            seconds=current.seconds,
+        )
+        self._results.result(attempt)
+        self._view.scenario(None)
+        self._view.result(attempt)
+        self._current = None

@@ -1,0 +1,107 @@
+"""A bench without a machine: a memory link whose other end answers pings, and a driver that is a list of events."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from harness.errors import DeadlineExpired, ExpectationFailed, HarnessError
+from harness.link import MemoryLink
+
+MARKER = 8
+ASSOCIATE = 5
+
+
+class FakeControl:
+    def __init__(self, bench):
+        self.bench = bench
+        self.pending = []
+        self.seq = 0
+        self.dropped = 0
+        self.counters = {"pending_injections": 0, "held_clones": 0, "flow_contexts": 0}
+        self.cleared = 0
+
+    def record(self, kind, **fields):
+        self.seq += 1
+        self.pending.append({"seq": self.seq, "time_100ns": self.seq * 10, "kind": kind, **fields})
+
+    def drain(self):
+        self.record(MARKER)
+        return self.seq
+
+    def read_events(self):
+        events, self.pending = self.pending, []
+        return SimpleNamespace(dropped=self.dropped, events=events)
+
+    def clear(self):
+        self.cleared += 1
+
+    def stats(self):
+        return self.counters
+
+
+class FakeStations:
+    def __init__(self):
+        self.answers = True
+
+    def ping(self, deadline):
+        if not self.answers:
+            raise DeadlineExpired("Waited 1.0 s for the guest to answer a ping, in vain.")
+        return 0.001
+
+
+class FakeBench:
+    def __init__(self, options):
+        self.options = options
+        self.facts = {"guest": options.guest, "driver": "fake.sys"}
+        self.near, self.link = MemoryLink.pair()
+        self.stations = FakeStations()
+        self.control = FakeControl(self)
+        self.guest = self.machine = self.service = self.probe = SimpleNamespace()
+        self.serial_log = Path(options.out) / "serial.log"
+        self.serial_log.write_text("booted\n")
+        self.running = True
+        self.broken: HarnessError | None = None
+        self.fresh_fails: HarnessError | None = None
+        self.calls = []
+
+    def fresh(self):
+        self.calls.append("fresh")
+        if self.fresh_fails:
+            raise self.fresh_fails
+        self.broken = None
+        self.running = True
+        self.control = FakeControl(self)
+        self.stations = FakeStations()
+
+    def tidy(self):
+        self.calls.append("tidy")
+
+    def check(self):
+        if self.broken:
+            raise self.broken
+
+    def driver_runs(self):
+        return self.running
+
+    def serial_size(self):
+        return self.serial_log.stat().st_size
+
+    def diagnose(self, error):
+        if self.broken:
+            return self.broken
+        if isinstance(error, DeadlineExpired):
+            return ExpectationFailed(str(error))
+        return error
+
+
+@contextmanager
+def open_fake(options):
+    bench = FakeBench(options)
+    try:
+        yield bench
+    finally:
+        (Path(options.out) / "bench.txt").write_text(" ".join(bench.calls))
+        bench.link.close()
+        bench.near.close()

@@ -1,0 +1,224 @@
+"""The plug-in, run by pytest inside pytest on a bench without a machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import harness.plugin.bench
+import harness.plugin.recording
+import harness.plugin.run
+from harness.report import Outcome, read_results
+
+pytest_plugins = ["pytester"]
+
+# pytester forgets what the inner pytest imports; what is imported here it need not import again each time.
+assert harness.plugin.bench
+assert harness.plugin.recording
+assert harness.plugin.run
+
+CONFTEST = """
+from fake_bench import open_fake
+
+def pytest_wfp_open_bench(options):
+    return open_fake(options)
+"""
+
+
+@pytest.fixture
+def scenarios(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.syspathinsert(Path(__file__).parent)
+    pytester.makeconftest(CONFTEST)
+    return pytester
+
+
+def run(pytester: pytest.Pytester, body: str, *options: str) -> tuple[pytest.RunResult, list[dict[str, object]], Path]:
+    pytester.makepyfile("import pytest\nfrom harness.expect import expect\nfrom harness.errors import *\n" + body)
+    out = pytester.path / "results"
+    result = pytester.runpytest("--out", str(out), *options)
+    path = out / "results.jsonl"
+    return result, read_results(path) if path.exists() else [], out
+
+
+def outcomes(records: list[dict[str, object]]) -> list[object]:
+    return [record["outcome"] for record in records if record["record"] == "result"]
+
+
+def test_a_session_without_scenarios_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_ordinary():\n    pass\ndef test_wrong():\n    assert 0\n")
+
+    result = pytester.runpytest()
+
+    result.assert_outcomes(passed=1, failed=1)
+    assert result.ret == 1
+    assert "test_a_session_without_scenarios_is_left_alone.py .F" in result.stdout.str()
+    assert not (pytester.path / "out").exists()
+
+
+def test_an_ordinary_suite_may_have_fixtures_of_the_same_name(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import pytest\n@pytest.fixture\ndef driver():\n    return 'a web browser'\n"
+        "def test_ordinary(driver):\n    assert driver == 'a web browser'\n"
+    )
+
+    pytester.runpytest().assert_outcomes(passed=1)
+
+    assert not (pytester.path / "out").exists()
+
+
+def test_a_scenario_that_passes_leaves_its_record_and_its_folder(scenarios: pytest.Pytester) -> None:
+    result, records, out = run(
+        scenarios,
+        """
+@pytest.mark.rule("W187")
+def test_one(driver, fence, trace):
+    '''The driver tells what it does.'''
+    driver.record(1, layer=66, action=0x1002, remote_addr="198.51.100.5", remote_port=80)
+    fence()
+    expect(trace).one(layer="ALE_CONNECT_REDIRECT_V4", action="permit", remote="198.51.100.5:80")
+""",
+    )
+
+    assert result.ret == 0
+    (attempt,) = [record for record in records if record["record"] == "result"]
+    assert attempt["outcome"] == "PASS"
+    assert attempt["title"] == "The driver tells what it does."
+    assert attempt["rules"] == ["W187"]
+    assert attempt["guest"] == "reference"
+    folder = Path(str(attempt["folder"]))
+    assert {path.name for path in folder.iterdir()} == {
+        "frames.pcapng", "events.jsonl", "steps.jsonl", "serial.log", "timeline.txt",
+    }  # fmt: skip
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert events[0]["layer"] == "ALE_CONNECT_REDIRECT_V4"
+    assert "The driver tells what it does." in result.stdout.str()
+    assert records[-1] == {"record": "end", "exit_code": 0, "counts": {"PASS": 1}}
+    assert out.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("act", "outcome", "code"),
+    [
+        ("assert 1 == 2", Outcome.FAIL, 1),
+        ("expect(trace).one(kind='inject')", Outcome.FAIL, 1),
+        ("raise DeadlineExpired('No data came.')", Outcome.FAIL, 1),
+        ("scene.bench.broken = GuestCrashed('Bugcheck.', code=0xd1); raise TransportError('gone')", Outcome.CRASH, 1),
+        ("scene.bench.stations.answers = False; scene.fence()", Outcome.HANG, 1),
+        ("scene.bench.broken = MachineLost('QEMU died.'); raise TransportError('gone')", Outcome.LOST, 3),
+        ("{}['a bug of the scenario']", Outcome.LOST, 3),
+        ("raise UsageError('There is no such layer.')", Outcome.LOST, 2),
+        ("pytest.skip('not on this guest')", Outcome.SKIP, 0),
+    ],
+)
+def test_what_ends_a_scenario_decides_outcome_and_exit_code(
+    scenarios: pytest.Pytester, act: str, outcome: Outcome, code: int
+) -> None:
+    result, records, _ = run(scenarios, f"def test_it(scene, trace):\n    {act}\n")
+
+    assert outcomes(records) == [outcome]
+    assert result.ret == code
+
+
+def test_the_failure_says_what_was_wanted_and_where_the_timeline_is(scenarios: pytest.Pytester) -> None:
+    _, records, out = run(
+        scenarios,
+        """
+def test_it(driver, fence, trace):
+    driver.record(1, layer=66, action=0x1001)
+    fence()
+    expect(trace).one(layer="ALE_CONNECT_REDIRECT_V4", action="permit")
+""",
+    )
+
+    (message,) = [str(record["message"]) for record in records if record["record"] == "result"]
+    assert "wanted exactly 1 event with layer='ALE_CONNECT_REDIRECT_V4', action='permit'" in message
+    assert "Nearest miss: event 1 classify ALE_CONNECT_REDIRECT_V4 block, whose action 'block'" in message
+    assert message.endswith("timeline.txt")
+    case = ElementTree.parse(out / "junit.xml").find(".//testcase/failure")  # our own file
+    assert case is not None
+    assert case.get("message") == message
+
+
+@pytest.mark.parametrize(
+    ("act", "complaint"),
+    [
+        ("scene.bench.running = False", "no longer running"),
+        ("driver.dropped = 3", "no room for 3 events"),
+        ("driver.counters['pending_injections'] = 1", "1 injections pending"),
+        ("driver.record(5, value=7); driver.counters['flow_contexts'] = 0", "contexts leak"),
+        ("driver.record(5, value=7); driver.record(6, value=7); driver.record(6, value=7)", "more than once"),
+    ],
+)
+def test_every_scenario_is_followed_by_checks(scenarios: pytest.Pytester, act: str, complaint: str) -> None:
+    result, records, _ = run(scenarios, f"def test_it(scene, driver):\n    {act}\n")
+
+    (attempt,) = [record for record in records if record["record"] == "result"]
+    assert attempt["outcome"] == "FAIL"
+    assert complaint in str(attempt["message"])
+    assert result.ret == 1
+
+
+@pytest.mark.parametrize(
+    ("fresh", "calls"),
+    [("test", "fresh fresh fresh"), ("module", "fresh tidy fresh"), ("session", "fresh tidy tidy")],
+)
+def test_fresh_says_how_often_the_guest_is_put_back(scenarios: pytest.Pytester, fresh: str, calls: str) -> None:
+    scenarios.makepyfile(test_other="def test_three(driver):\n    pass\n")
+
+    run(scenarios, "def test_one(driver):\n    pass\ndef test_two(driver):\n    pass\n", "--fresh", fresh)
+
+    assert (scenarios.path / "results" / "bench.txt").read_text() == calls
+
+
+def test_a_broken_guest_is_put_back_whatever_fresh_says(scenarios: pytest.Pytester) -> None:
+    body = """
+def test_one(scene):
+    scene.bench.broken = GuestCrashed('Bugcheck.', code=0xd1)
+    raise TransportError('gone')
+def test_two(driver):
+    pass
+"""
+    _, records, _ = run(scenarios, body, "--fresh", "session")
+
+    assert outcomes(records) == ["CRASH", "PASS"]
+
+
+def test_a_machine_that_cannot_be_put_back_is_latched_with_its_first_cause(scenarios: pytest.Pytester) -> None:
+    body = """
+def test_one(scene):
+    scene.bench.fresh_fails = MachineLost('The disk is full.')
+def test_two(driver):
+    pass
+def test_three(driver):
+    pass
+"""
+    result, records, _ = run(scenarios, body)
+
+    assert outcomes(records) == ["PASS", "LOST", "SKIP"]
+    assert "The disk is full." in str(records[-2]["message"])
+    assert result.ret == 3
+
+
+def test_a_rule_that_does_not_exist_is_a_usage_error(scenarios: pytest.Pytester) -> None:
+    result, _, _ = run(scenarios, "@pytest.mark.rule('W999')\ndef test_it(driver):\n    pass\n")
+
+    assert result.ret == 2
+    assert "'W999', which is not in the catalogue" in result.stdout.str() + result.stderr.str()
+
+
+def test_a_guest_that_cannot_be_had_ends_the_run_with_one_sentence(scenarios: pytest.Pytester) -> None:
+    scenarios.makeconftest(
+        "from harness.errors import HostError\n"
+        "def pytest_wfp_open_bench(options):\n    raise HostError('QEMU is not installed.', hint='Install it.')\n"
+    )
+
+    result, records, _ = run(scenarios, "def test_it(driver):\n    pass\ndef test_other(driver):\n    pass\n")
+
+    assert result.ret == 3
+    assert "error: QEMU is not installed." in result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert outcomes(records) == []
+    assert any("QEMU is not installed." in str(record.get("error")) for record in records)
