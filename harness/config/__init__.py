@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from harness.config.directories import cache_root, profiles_root, state_root
 from harness.config.loading import known_profiles, load_profile
-from harness.config.profile import BootSettings, GuestKind, MachineSettings, ManagementSettings, NetworkSettings, Profile
+from harness.config.profile import (
+    BootSettings,
+    GuestKind,
+    MachineSettings,
+    ManagementSettings,
+    NetworkSettings,
+    Profile,
+)
 
 __all__ = [
     "BootSettings",

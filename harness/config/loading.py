@@ -63,7 +63,8 @@ def _explain(path: Path, error: ValidationError) -> ConfigError:
     details = error.errors(include_url=False)
     # A misspelt key shows as one unknown and one missing key; the unknown one is the cause, so it comes first.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    others = len(details) - 1
+    # A wrong entry of a list also makes the list too short: an echo, not another error.
+    others = sum(detail["loc"] != first["loc"][: len(detail["loc"])] for detail in details)
     sentence, hint = _sentence(first)
     more = f" ({others} more {'error' if others == 1 else 'errors'} in this file)" if others else ""
     return ConfigError(f"'{path}': {sentence}{more}.", hint=hint)

@@ -1,0 +1,153 @@
+"""Profiles: what is right is read, what is wrong is named with its file, its key and the near miss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.config import GuestKind, load_profile
+from harness.errors import ConfigError
+
+GOOD = """
+name = "small"
+kind = "reference"
+[machine]
+memory_mib = 256
+vcpus = 1
+[boot]
+ready_line = "up"
+ready_seconds = 5
+[network]
+ipv4 = "192.0.2.2/24"
+ipv4_gateway = "192.0.2.1"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "guest.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_reference_profile_comes_with_the_checkout():
+    profile = load_profile("reference")
+
+    assert profile.kind is GuestKind.REFERENCE
+    assert profile.machine.memory_mib <= 1024
+    assert profile.path.parts[-3:] == ("vm-images", "reference", "guest.toml")
+
+
+def test_a_path_is_read_and_defaults_are_filled_in(write):
+    profile = load_profile(write(GOOD))
+
+    assert profile.machine.nics == ("e1000e",)
+    assert profile.management.winrm_port == 5986
+    assert str(profile.network.ipv4.ip) == "192.0.2.2"
+
+
+def test_a_folder_stands_for_its_guest_toml(write):
+    assert load_profile(write(GOOD).parent).name == "small"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "message", "hint"),
+    [
+        (
+            "memroy_mib = 256",
+            "memory_mib = 256",
+            "key 'machine.memroy_mib' is not known (1 more error in this file)",
+            "Did you mean 'memory_mib'?",
+        ),
+        (
+            "zzz = 1\nvcpus = 1",
+            "vcpus = 1",
+            "key 'machine.zzz' is not known",
+            "Known here: memory_mib, vcpus, accelerator, video, nics.",
+        ),
+        ("", "vcpus = 1", "key 'machine.vcpus' is missing", None),
+        ("vcpus = 0", "vcpus = 1", "key 'machine.vcpus' is 0, wanted greater than or equal to 1", None),
+        (
+            'kind = "windws"',
+            'kind = "reference"',
+            "key 'kind' is 'windws', wanted 'reference' or 'windows'",
+            "Did you mean 'windows'?",
+        ),
+        (
+            'vcpus = 1\nnics = ["e1000"]',
+            "vcpus = 1",
+            "key 'machine.nics.0' is 'e1000', wanted 'e1000e', 'igb', 'rtl8139' or 'virtio-net-pci'",
+            "Did you mean 'e1000e'?",
+        ),
+        (
+            'ipv4_gateway = "10.0.0.1"',
+            'ipv4_gateway = "192.0.2.1"',
+            "section 'network': ipv4_gateway 10.0.0.1 does not lie in 192.0.2.0/24",
+            None,
+        ),
+        (
+            'name = "Not A Name"',
+            'name = "small"',
+            "key 'name' is 'Not A Name', wanted String should match pattern '^[a-z0-9][a-z0-9-]{0,30}$'",
+            None,
+        ),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(write, wrong, right, message, hint):
+    path = write(GOOD.replace(right, wrong))
+
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+
+    assert caught.value.message == f"'{path}': {message}."
+    assert caught.value.hint == hint
+    assert caught.value.exit_code == 2
+
+
+def test_malformed_toml_names_the_line(write):
+    path = write("name = \n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+
+    assert caught.value.message == f"'{path}' is not valid TOML: Invalid value (at line 1, column 8)."
+
+
+def test_text_that_is_not_utf8_is_said_to_be_so(tmp_path):
+    path = tmp_path / "guest.toml"
+    path.write_bytes(b'name = "\xff"')
+
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load_profile(path)
+
+
+def test_an_unknown_name_says_what_was_probably_meant():
+    with pytest.raises(ConfigError) as caught:
+        load_profile("referense")
+
+    assert str(caught.value) == "There is no profile 'referense'. Hint: Did you mean 'reference'?"
+
+
+def test_an_unknown_name_far_from_all_lists_the_known_ones(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "guest.toml").write_text(GOOD)
+
+    with pytest.raises(ConfigError) as caught:
+        load_profile("xyzzy", root=tmp_path)
+
+    assert caught.value.hint == "Known profiles: one, two."
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"^There is no profile at 'no/such\.toml'\."):
+        load_profile("no/such.toml")
+
+
+def test_the_file_cannot_set_where_it_came_from(write):
+    with pytest.raises(ConfigError, match="key 'path' is not known"):
+        load_profile(write('path = "/elsewhere"\n' + GOOD))
