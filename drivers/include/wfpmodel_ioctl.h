@@ -1,0 +1,49 @@
+/*
+ * The control device of the reference guest's filter engine, \\.\WfpModel. It stands in for the Winsock controls
+ * SIO_QUERY_WFP_CONNECTION_REDIRECT_RECORDS / _CONTEXT and SIO_SET_WFP_CONNECTION_REDIRECT_RECORDS, which Wine's
+ * Winsock does not know, and tells what passed through the engine. It does not exist on Windows.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WFPMODEL_IOCTL_H
+#define WFPMODEL_IOCTL_H
+
+#include <stdint.h>
+
+#define WFPMODEL_NT_DEVICE_NAME    L"\\Device\\WfpModel"
+#define WFPMODEL_DOS_DEVICE_NAME   L"\\DosDevices\\WfpModel"
+#define WFPMODEL_WIN32_DEVICE_NAME L"\\\\.\\WfpModel"
+
+/* CTL_CODE(FILE_DEVICE_NETWORK, 0x900 + n, METHOD_BUFFERED, FILE_ANY_ACCESS) */
+#define WFPMODEL_CTL(n) ((unsigned int)((0x12u << 16) | ((0x900u + (n)) << 2)))
+
+#define IOCTL_WFPMODEL_STATS         WFPMODEL_CTL(0) /* out: WFPMODEL_STATS */
+#define IOCTL_WFPMODEL_QUERY_RECORDS WFPMODEL_CTL(1) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
+#define IOCTL_WFPMODEL_QUERY_CONTEXT WFPMODEL_CTL(2) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
+#define IOCTL_WFPMODEL_SET_RECORDS   WFPMODEL_CTL(3) /* in: WFPMODEL_SOCKET + bytes: for the next connect from local_port */
+
+/* A socket by its addresses as getsockname and getpeername tell them, in host byte order. QUERY on a connection that
+ * was not redirected fails with STATUS_NOT_FOUND (ERROR_NOT_FOUND); a small buffer with STATUS_BUFFER_TOO_SMALL. */
+typedef struct WFPMODEL_SOCKET {
+    uint32_t local_address;
+    uint32_t remote_address;
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint8_t  protocol; /* 6 or 17 */
+    uint8_t  reserved[3];
+} WFPMODEL_SOCKET;
+
+typedef struct WFPMODEL_STATS {
+    uint64_t frames_out, frames_in;   /* read from the TAP, from the test NIC */
+    uint64_t passed_out, passed_in;   /* IPv4 packets that every layer let through */
+    uint64_t dropped_out, dropped_in; /* blocked at some layer */
+    uint64_t classifies;              /* calls of classifyFn */
+    uint64_t flows_made, flows_ended;
+    uint64_t injected;
+    uint64_t misuse;                  /* contract violations by drivers, each named on the serial port */
+    uint64_t passed_through;          /* frames that are not IPv4 */
+    uint64_t flows;                   /* now */
+    uint64_t running;                 /* 1 = between TAP and test NIC */
+} WFPMODEL_STATS;
+
+#endif

@@ -1,0 +1,84 @@
+"""Generate the model's C tables and export stubs from the facts in data/.
+
+    generate.py tables OUT.c    layers, fields, built-in sublayers
+    generate.py exports OUT.def every name fwpkclnt.sys exports
+    generate.py stubs OUT.c OBJ... a stub for each exported name that no OBJ defines
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
+
+
+def guid(text: str) -> str:
+    """A C initialiser for a GUID in registry form."""
+    a, b, c, d, e = text.split("-")
+    tail = ", ".join(f"0x{(d + e)[i:i + 2]}" for i in range(0, 16, 2))
+    return f"{{0x{a}, 0x{b}, 0x{c}, {{{tail}}}}}"
+
+
+def tables() -> str:
+    facts = json.loads((DATA / "layers.json").read_text())
+    conditions = list(facts["conditions"])
+    lines = ['#include "tables.h"', "", "const GUID condition_keys[] = {"]
+    lines += [f"    {guid(facts['conditions'][name])}, /* {name} */" for name in conditions]
+    lines += ["};", ""]
+    for layer in facts["layers"]:
+        lines.append(f"static const struct field_fact fields_{layer['id']}[] = {{")
+        for condition, data_type in layer["fields"]:
+            kind = data_type if data_type != "FWP_BYTE_BLOB" else "FWP_BYTE_BLOB_TYPE"
+            lines.append(f"    {{{conditions.index(condition)}, {kind}}},")
+        lines += ["};"]
+    lines += ["", "const struct layer_fact layer_facts[] = {"]
+    for layer in facts["layers"]:
+        lines.append(
+            f'    {{{layer["id"]}, {guid(layer["guid"])}, "{layer["name"]}", {len(layer["fields"])}, fields_{layer["id"]}}},'
+        )
+    lines += ["};", f"const unsigned layer_fact_count = {len(facts['layers'])};", ""]
+    lines += ["const struct sublayer_fact sublayer_facts[] = {"]
+    lines += [f"    {{{guid(key)}, {weight}}}, /* {name} */" for name, (key, weight) in facts["sublayers"].items()]
+    lines += ["};", f"const unsigned sublayer_fact_count = {len(facts['sublayers'])};", ""]
+    return "\n".join(lines)
+
+
+def condition_enum() -> str:
+    facts = json.loads((DATA / "layers.json").read_text())
+    prefix = "FWPM_CONDITION_"
+    body = "\n".join(f"    COND_{name.removeprefix(prefix)}," for name in facts["conditions"])
+    return f"enum condition_index {{\n{body}\n    COND_COUNT\n}};\n"
+
+
+def exports() -> str:
+    names = json.loads((DATA / "exports.json").read_text())["functions"]
+    return "LIBRARY fwpkclnt.sys\nEXPORTS\n" + "".join(f"    {name}\n" for name in names)
+
+
+def stubs(objects: list[str]) -> str:
+    listing = subprocess.run(
+        ["x86_64-w64-mingw32-nm", "--defined-only", "-g", *objects], check=True, capture_output=True, text=True
+    ).stdout
+    defined = {line.split()[-1] for line in listing.splitlines() if line and not line.endswith(":")}
+    lines = ['#include "model.h"', ""]
+    for name, returns in json.loads((DATA / "exports.json").read_text())["functions"].items():
+        if name in defined:
+            continue
+        value = "(int64_t)(int32_t)STATUS_NOT_IMPLEMENTED" if returns == "NTSTATUS" else "0"
+        lines.append(f"int64_t {name}(void);")
+        lines.append(f'int64_t {name}(void)\n{{\n    model_unimplemented("{name}");\n    return {value};\n}}\n')
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    kind, out, *rest = argv
+    made = {"tables": tables, "conditions": condition_enum, "exports": exports}
+    text = stubs(rest) if kind == "stubs" else made[kind]()
+    Path(out).write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

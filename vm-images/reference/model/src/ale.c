@@ -1,0 +1,170 @@
+/* Connections: redirection and authorization of their first packet, establishment, stream data. SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "stack.h"
+
+UINT32 flow_flags(const struct flow *flow)
+{
+    if (!flow)
+        return 0;
+    return (flow->redirected ? FLAG_IS_CONNECTION_REDIRECTED : 0) | (flow->redirected_local ? FLAG_IS_LOOPBACK : 0) |
+           (flow->proxied ? FLAG_IS_PROXY_CONNECTION : 0);
+}
+
+static void put_address(SOCKADDR_STORAGE *out, UINT32 address, UINT16 port)
+{
+    SOCKADDR_IN *in = (SOCKADDR_IN *)out;
+    memset(out, 0, sizeof *out);
+    in->sin_family = AF_INET;
+    put16((uint8_t *)&in->sin_port, port);
+    put32((uint8_t *)&in->sin_addr, address);
+}
+
+static UINT32 owner_of(const struct tuple *tuple)
+{
+    if (!wire.owner || !(layer_has_filters(LAYER_ALE_CONNECT_REDIRECT_V4) || layer_has_filters(LAYER_ALE_AUTH_CONNECT_V4) ||
+                         layer_has_filters(LAYER_ALE_AUTH_RECV_ACCEPT_V4) || layer_has_filters(LAYER_ALE_FLOW_ESTABLISHED_V4)))
+        return 0;
+    return wire.owner(tuple);
+}
+
+/* Takes over what the callouts made of the request. FALSE: the engine does not accept it. */
+static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
+{
+    const FWPS_CONNECT_REQUEST0 *request = context->request;
+    const SOCKADDR_IN *to = (const SOCKADDR_IN *)&request->remoteAddressAndPort;
+    UINT32 address = get32((const uint8_t *)&to->sin_addr);
+    UINT16 port = get16((const uint8_t *)&to->sin_port);
+    BOOL local = address >> 24 == 127 || address == wire.guest_address;
+    if (!context->modified)
+        return TRUE;
+    if (local && (!request->localRedirectHandle || !request->localRedirectTargetPID)) { /* W120, W121 */
+        model_lint("local redirect without %s is not accepted", request->localRedirectHandle ? "localRedirectTargetPID" : "localRedirectHandle");
+        return FALSE;
+    }
+    flow->redirected = address != flow->remote || port != flow->remote_port;
+    flow->redirected_local = flow->redirected && local;
+    flow->remote = address;
+    flow->remote_port = port;
+    flow->target_pid = request->localRedirectTargetPID;
+    flow->driver_context = request->localRedirectContext;
+    return TRUE;
+}
+
+static BOOL redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb)
+{
+    struct classify_context context = {0};
+    FWPS_CONNECT_REQUEST0 initial;
+    memset(&initial, 0, sizeof initial);
+    flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context.records);
+    put_address(&initial.localAddressAndPort, flow->local, flow->local_port);
+    put_address(&initial.remoteAddressAndPort, flow->remote, flow->remote_port);
+    redirect_begin(&context, &initial);
+    struct tuple tuple = packet->tuple;
+    struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context.request,
+                        .context = &context, .records = &context.records};
+    struct verdict verdict = view_classify(LAYER_ALE_CONNECT_REDIRECT_V4, &view);
+    BOOL applied = redirect_end(&context);
+    BOOL pass = verdict.permit && applied && accept_redirect(flow, &context);
+    *absorb = verdict.absorb;
+    if (pass)
+        records_copy(&flow->records, &context.records);
+    redirect_dispose(&context);
+    return pass;
+}
+
+struct flow *ale_connect(struct packet *packet, BOOL *absorb)
+{
+    struct flow *flow = flow_make(&packet->tuple, TRUE);
+    flow->pid = owner_of(&packet->tuple);
+    if (!redirect_step(flow, packet, absorb)) {
+        flow_release(flow);
+        return NULL;
+    }
+    SOCKADDR_STORAGE original;
+    struct tuple tuple = packet->tuple;
+    tuple.remote = flow->remote;
+    tuple.remote_port = flow->remote_port;
+    put_address(&original, flow->original, flow->original_port);
+    if (flow->redirected)
+        packet_rewrite(packet, FALSE, flow->remote, flow->remote_port);
+    flow_publish(flow);
+    struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet,
+                        .show = flow->protocol == IPPROTO_TCP ? SHOW_NOTHING : SHOW_TRANSPORT,
+                        .original = flow->redirected ? (SOCKADDR_IN *)&original : NULL};
+    struct verdict verdict = view_classify(LAYER_ALE_AUTH_CONNECT_V4, &view);
+    if (!verdict.permit) {
+        *absorb = verdict.absorb;
+        flow_end(flow, "blocked at AUTH_CONNECT");
+        flow_release(flow);
+        return NULL;
+    }
+    flow->tcp = TCP_SYN;
+    return flow;
+}
+
+struct flow *ale_accept(struct packet *packet, BOOL *absorb)
+{
+    struct flow *flow = flow_publish(flow_make(&packet->tuple, FALSE));
+    flow->pid = owner_of(&packet->tuple);
+    struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD};
+    struct verdict verdict = view_classify(LAYER_ALE_AUTH_RECV_ACCEPT_V4, &view);
+    if (!verdict.permit) {
+        *absorb = verdict.absorb;
+        flow_end(flow, "blocked at AUTH_RECV_ACCEPT");
+        flow_release(flow);
+        return NULL;
+    }
+    flow->tcp = TCP_SYN;
+    return flow;
+}
+
+BOOL ale_established(struct flow *flow, struct packet *packet)
+{
+    struct tuple tuple = {flow->protocol, flow->local, flow->remote, flow->local_port, flow->remote_port};
+    struct view view = {.tuple = &tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
+    if (flow->protocol != IPPROTO_TCP)
+        view.show = packet->outbound ? SHOW_TRANSPORT : SHOW_PAYLOAD;
+    flow->established = TRUE;
+    flow->tcp = TCP_OPEN;
+    return view_classify(LAYER_ALE_FLOW_ESTABLISHED_V4, &view).permit;
+}
+
+/* Indicates a segment's new bytes, and its FIN as a segment of no length (W226, W293, W294). */
+BOOL stream_indicate(struct flow *flow, struct packet *packet)
+{
+    const uint8_t *tcp = packet_tcp(packet);
+    size_t length = packet->end - packet->payload;
+    BOOL fin = tcp[13] & TCP_FIN;
+    UINT32 *next = packet->outbound ? &flow->next_out : &flow->next_in;
+    UINT32 sequence = get32(tcp + 4);
+    if (tcp[13] & TCP_SYN_BIT) {
+        *next = sequence + 1;
+        return TRUE;
+    }
+    UINT32 end = sequence + (UINT32)length + fin;
+    BOOL fresh = (int32_t)(end - *next) > 0;
+    if (!fresh || !flow->established)
+        return TRUE;
+    BOOL pass = TRUE;
+    for (int part = length ? 0 : 1; pass && part < (fin ? 2 : 1) && layer_has_filters(LAYER_STREAM_V4); part++) {
+        size_t size = part ? 0 : length;
+        uint8_t *copy = mem_alloc(size + 1);
+        memcpy(copy, packet->frame + packet->payload, size);
+        NET_BUFFER_LIST *nbl = nbl_wrap(copy, size ? size : 1, 0, size);
+        FWPS_STREAM_DATA0 data = {.dataLength = size, .netBufferListChain = nbl};
+        data.flags = packet->outbound ? (part ? 0x80000 : 0x10000) : (part ? 0x5 : 0x1 | (tcp[13] & TCP_PSH ? 0x10 : 0));
+        data.dataOffset.netBufferList = nbl;
+        data.dataOffset.netBuffer = nbl->FirstNetBuffer;
+        data.dataOffset.mdl = nbl->FirstNetBuffer->MdlChain;
+        FWPS_STREAM_CALLOUT_IO_PACKET0 io = {.streamData = &data};
+        struct view view = {.tuple = &packet->tuple, .outbound = packet->outbound, .flow = flow, .flags = flow_flags(flow), .layer_data = &io};
+        pass = view_classify(LAYER_STREAM_V4, &view).permit;
+        if (io.streamAction)
+            model_log("UNIMPLEMENTED: stream action %u of a callout is not modelled", io.streamAction);
+        nbl_release(nbl);
+    }
+    if (pass)
+        *next = end;
+    return pass;
+}

@@ -1,0 +1,189 @@
+/* Raw Linux system calls. SPDX-License-Identifier: MIT */
+#include "linux.h"
+
+enum {
+    SYS_READ = 0,
+    SYS_WRITE = 1,
+    SYS_OPEN = 2,
+    SYS_CLOSE = 3,
+    SYS_IOCTL = 16,
+    SYS_SOCKET = 41,
+    SYS_RECVFROM = 45,
+    SYS_BIND = 49,
+    SYS_SETSOCKOPT = 54,
+    SYS_CLOCK_GETTIME = 228,
+};
+enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400 };
+enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
+enum { SIOCGIFADDR_ = 0x8915, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
+enum { AF_INET_ = 2, AF_PACKET_ = 17, SOCK_DGRAM_ = 2, SOCK_RAW_ = 3, PACKET_OUTGOING_ = 4 };
+enum { SOL_PACKET_ = 263, PACKET_IGNORE_OUTGOING_ = 23, ETH_P_ALL_BE = 0x0300 };
+
+struct ifreq_ {
+    char name[16];
+    union {
+        int16_t flags;
+        int32_t index;
+        struct {
+            uint16_t family;
+            uint8_t data[14];
+        } address;
+        uint8_t room[24];
+    } u;
+};
+
+struct sockaddr_ll_ {
+    uint16_t family;
+    uint16_t protocol;
+    int32_t index;
+    uint16_t hatype;
+    uint8_t pkttype;
+    uint8_t halen;
+    uint8_t address[8];
+};
+
+
+static int64_t call6(int64_t number, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f)
+{
+    int64_t result;
+    register int64_t r10 __asm__("r10") = d;
+    register int64_t r8 __asm__("r8") = e;
+    register int64_t r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+#define CALL(n, a, b, c) call6(n, (int64_t)(a), (int64_t)(b), (int64_t)(c), 0, 0, 0)
+
+static void name_copy(char to[16], const char *from)
+{
+    for (int i = 0; i < 15 && from[i]; i++)
+        to[i] = from[i];
+}
+
+void linux_console(const char *text, size_t length)
+{
+    static int64_t console = -1;
+    if (console < 0) {
+        console = linux_open("/dev/ttyS0", O_WRONLY_ | O_NOCTTY_);
+        if (console < 0)
+            console = 2;
+    }
+    if (linux_write(console, text, length) < 0 && console != 2)
+        linux_write(2, text, length);
+}
+
+int64_t linux_open(const char *path, int flags)
+{
+    return CALL(SYS_OPEN, (intptr_t)path, flags, 0);
+}
+
+int64_t linux_read(int64_t fd, void *buffer, size_t size)
+{
+    int64_t got;
+    do
+        got = CALL(SYS_READ, fd, (intptr_t)buffer, size);
+    while (got == -EINTR_);
+    return got;
+}
+
+int64_t linux_write(int64_t fd, const void *buffer, size_t size)
+{
+    int64_t put;
+    do
+        put = CALL(SYS_WRITE, fd, (intptr_t)buffer, size);
+    while (put == -EINTR_);
+    return put;
+}
+
+void linux_close(int64_t fd)
+{
+    CALL(SYS_CLOSE, fd, 0, 0);
+}
+
+int64_t linux_tap(const char *name, uint8_t mac[6])
+{
+    struct ifreq_ request = {0};
+    int64_t fd = linux_open("/dev/net/tun", O_RDWR_);
+    if (fd < 0)
+        return fd;
+    name_copy(request.name, name);
+    request.u.flags = IFF_TAP_ | IFF_NO_PI_;
+    int64_t error = CALL(SYS_IOCTL, fd, TUNSETIFF_, (intptr_t)&request);
+    if (error < 0) {
+        linux_close(fd);
+        return error;
+    }
+    struct ifreq_ address = {0};
+    name_copy(address.name, name);
+    int64_t socket = CALL(SYS_SOCKET, AF_INET_, SOCK_DGRAM_, 0);
+    if (socket >= 0) {
+        if (CALL(SYS_IOCTL, socket, SIOCGIFHWADDR_, (intptr_t)&address) >= 0)
+            for (int i = 0; i < 6; i++)
+                mac[i] = address.u.address.data[i];
+        linux_close(socket);
+    }
+    return fd;
+}
+
+uint32_t linux_interface_address(const char *name, int *index)
+{
+    struct ifreq_ request = {0};
+    uint32_t found = 0;
+    int64_t socket = CALL(SYS_SOCKET, AF_INET_, SOCK_DGRAM_, 0);
+    if (socket < 0)
+        return 0;
+    name_copy(request.name, name);
+    if (CALL(SYS_IOCTL, socket, SIOCGIFADDR_, (intptr_t)&request) >= 0) {
+        const uint8_t *a = request.u.address.data + 2;
+        found = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 | a[3];
+    }
+    if (index && CALL(SYS_IOCTL, socket, SIOCGIFINDEX_, (intptr_t)&request) >= 0)
+        *index = request.u.index;
+    linux_close(socket);
+    return found;
+}
+
+int64_t linux_packet_socket(const char *name, int *index)
+{
+    struct ifreq_ request = {0};
+    int64_t fd = CALL(SYS_SOCKET, AF_PACKET_, SOCK_RAW_, ETH_P_ALL_BE);
+    if (fd < 0)
+        return fd;
+    name_copy(request.name, name);
+    int64_t error = CALL(SYS_IOCTL, fd, SIOCGIFINDEX_, (intptr_t)&request);
+    if (error >= 0) {
+        struct sockaddr_ll_ where = {.family = AF_PACKET_, .protocol = ETH_P_ALL_BE, .index = request.u.index};
+        int one = 1;
+        *index = request.u.index;
+        call6(SYS_SETSOCKOPT, fd, SOL_PACKET_, PACKET_IGNORE_OUTGOING_, (intptr_t)&one, sizeof one, 0);
+        error = CALL(SYS_BIND, fd, (intptr_t)&where, sizeof where);
+    }
+    if (error < 0) {
+        linux_close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing)
+{
+    struct sockaddr_ll_ from = {0};
+    uint32_t from_size = sizeof from;
+    int64_t got;
+    do
+        got = call6(SYS_RECVFROM, fd, (intptr_t)buffer, (int64_t)size, 0, (intptr_t)&from, (intptr_t)&from_size);
+    while (got == -EINTR_);
+    *outgoing = from.pkttype == PACKET_OUTGOING_;
+    return got;
+}
+
+uint64_t linux_monotonic_ms(void)
+{
+    int64_t time[2] = {0, 0};
+    CALL(SYS_CLOCK_GETTIME, 1, (intptr_t)time, 0);
+    return (uint64_t)time[0] * 1000u + (uint64_t)time[1] / 1000000u;
+}

@@ -1,0 +1,22 @@
+/*
+ * Raw Linux system calls for code in a PE module under Wine. Nothing else in the model knows about Linux.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_LINUX_H
+#define MODEL_LINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void linux_console(const char *text, size_t length); /* serial port, else standard error */
+int64_t linux_open(const char *path, int flags);
+int64_t linux_read(int64_t fd, void *buffer, size_t size);  /* retries EINTR */
+int64_t linux_write(int64_t fd, const void *buffer, size_t size);
+void linux_close(int64_t fd);
+int64_t linux_tap(const char *name, uint8_t mac[6]);                       /* fd or -errno */
+int64_t linux_packet_socket(const char *name, int *index);                 /* fd or -errno */
+int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing); /* from a packet socket */
+uint32_t linux_interface_address(const char *name, int *index);         /* IPv4, host order; 0 = none */
+uint64_t linux_monotonic_ms(void);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * What the parts of the model know of each other.
+ *
+ * Locks, in the order in which they may be taken; none is ever held while a driver's function runs:
+ *   store_lock    (store.c)    sessions, transactions, sublayers, filters, callout objects and registrations
+ *   flow_lock     (flows.c)    flow table, flow contexts, redirect records of flows
+ *   inject_lock   (inject.c)   injection handles and their queue
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "abi.h"
+#include "tables.h"
+
+/* ---- memory and words (memory.c) ---- */
+void *mem_alloc(size_t size); /* zeroed; never fails (out of memory is fatal) */
+void mem_free(void *block);
+void model_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void model_lint(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a driver broke a rule */
+void model_unimplemented(const char *function);
+
+struct model_stats {
+    uint64_t frames_out, frames_in, passed_out, passed_in, dropped_out, dropped_in;
+    uint64_t classifies, flows_made, flows_ended, injected, lint, other;
+};
+extern struct model_stats stats;
+#define COUNT(member) InterlockedIncrement64((volatile LONG64 *)&stats.member)
+
+/* Frees a block that a driver allocated from pool (localRedirectContext); set by the driver shell. */
+extern void (*model_free_pool)(void *block);
+
+/* ---- callouts (callouts.c) ---- */
+struct callout {
+    struct callout *next;
+    GUID key;
+    UINT32 id;
+    /* the object of FwpmCalloutAdd0 */
+    BOOL added;
+    const struct layer_fact *layer;
+    UINT32 object_flags;
+    BOOL persistent;
+    struct session *owner;
+    struct session *added_in, *deleted_in; /* uncommitted transaction */
+    /* the registration of FwpsCalloutRegisterN */
+    BOOL registered, changing;
+    int version;
+    FWPS_CALLOUT functions;
+    LONG running; /* functions of the driver that run now */
+    LONG contexts; /* flow contexts outstanding */
+};
+struct callout *callout_find_key(const GUID *key);
+struct callout *callout_find_id(UINT32 id);
+struct callout *callout_make(const GUID *key);
+BOOL callout_enter(struct callout *callout); /* FALSE when not registered; else functions may be called until leave */
+void callout_leave(struct callout *callout);
+
+/* ---- object store (store.c) ---- */
+extern SRWLOCK store_lock;
+struct session;
+
+struct sublayer {
+    struct sublayer *next;
+    GUID key;
+    UINT16 weight;
+    BOOL builtin, persistent;
+    struct session *owner, *added_in, *deleted_in;
+};
+
+struct filter {
+    struct filter *next;
+    LONG references;
+    GUID key;
+    UINT32 object_flags;
+    const struct layer_fact *layer;
+    struct sublayer *sublayer;
+    struct callout *callout;
+    struct session *owner, *added_in, *deleted_in;
+    FWPS_FILTER1 view; /* what a classifyFn sees */
+    FWPS_FILTER_CONDITION0 *conditions;
+    UINT64 weight;
+};
+extern struct filter *filters; /* by store_lock */
+void filter_release(struct filter *filter);
+const struct layer_fact *layer_by_id(UINT16 id);
+const struct layer_fact *layer_by_key(const GUID *key);
+BOOL guid_is_zero(const GUID *key);
+BOOL guid_equal(const GUID *a, const GUID *b);
+
+/* ---- matching (match.c) ---- */
+NTSTATUS conditions_compile(const struct layer_fact *layer, const FWPM_FILTER_CONDITION0 *from, UINT32 count,
+                            FWPS_FILTER_CONDITION0 **out);
+void conditions_free(FWPS_FILTER_CONDITION0 *conditions, UINT32 count);
+BOOL conditions_match(const struct filter *filter, const FWPS_INCOMING_VALUES0 *values);
+UINT64 automatic_weight(const struct layer_fact *layer, const FWPS_FILTER_CONDITION0 *conditions, UINT32 count);
+
+/* ---- arbitration (arbitrate.c) ---- */
+struct flow;
+struct classification {
+    const struct layer_fact *layer;
+    FWPS_INCOMING_VALUE0 *values; /* layer->field_count of them */
+    FWPS_INCOMING_METADATA_VALUES0 metadata;
+    void *layer_data;
+    NET_BUFFER_LIST *nbl; /* whose offset must come back unchanged, or NULL */
+    struct flow *flow;    /* referenced by the caller, or NULL */
+    struct classify_context *context; /* redirect layers, else NULL */
+};
+struct verdict {
+    BOOL permit, absorb, veto;
+    UINT64 filter_id; /* that decided, 0 = nobody */
+};
+BOOL layer_has_filters(UINT16 layer);
+struct verdict classify(struct classification *what);
+
+/* ---- flows (flows.c) ---- */
+enum tcp_state { TCP_NONE, TCP_SYN, TCP_SYN_ACK, TCP_OPEN };
+
+struct redirect_record {
+    UINT64 handle;   /* redirect handle that redirected */
+    uint8_t *context;
+    size_t context_size;
+};
+enum { RECORDS_MAX = 8 };
+struct redirect_records {
+    unsigned count;
+    struct redirect_record record[RECORDS_MAX]; /* oldest first */
+};
+
+struct flow {
+    struct flow *next;
+    LONG references;
+    UINT64 id;
+    uint8_t protocol;
+    BOOL outbound; /* first packet went out */
+    UINT32 local, remote, original; /* host order; original = remote before redirection */
+    UINT16 local_port, remote_port, original_port;
+    BOOL redirected, redirected_local, proxied, established, ended;
+    enum tcp_state tcp;
+    BOOL fin_in, fin_out;
+    UINT32 next_in, next_out; /* sequence number of the next stream byte */
+    UINT32 pid, target_pid;
+    UINT64 touched_ms;
+    struct flow_context *contexts;
+    struct redirect_records records;
+    void *driver_context; /* pool block to free at the end (localRedirectContext) */
+};
+struct flow_context {
+    struct flow_context *next;
+    UINT16 layer;
+    struct callout *callout;
+    UINT64 value;
+    unsigned in_use;
+    BOOL removed;
+};
+struct tuple {
+    uint8_t protocol;
+    UINT32 local, remote;
+    UINT16 local_port, remote_port;
+};
+struct flow *flow_find_sent(const struct tuple *sent);       /* by the address the guest's socket uses */
+struct flow *flow_find_seen(const struct tuple *seen);       /* by the redirected address */
+struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the local proxy's socket sees */
+struct flow *flow_find_id(UINT64 id);
+struct flow *flow_make(const struct tuple *tuple, BOOL outbound);
+struct flow *flow_publish(struct flow *flow); /* enters the table */
+void flow_release(struct flow *flow);
+void flow_end(struct flow *flow, const char *why);
+void flows_end_all(const char *why);
+void flows_tick(BOOL (*endpoint_exists)(const struct flow *));
+UINT64 now_ms(void);
+struct flow_context *flow_context_use(struct flow *flow, UINT16 layer, struct callout *callout);
+void flow_context_done(struct flow *flow, struct flow_context *context);
+unsigned flows_count(void);
+void records_copy(struct redirect_records *to, const struct redirect_records *from);
+void records_free(struct redirect_records *records);
+
+/* ---- redirection (redirect.c) ---- */
+struct classify_context {
+    UINT32 magic;
+    LONG handles; /* acquired, not released */
+    FWPS_CONNECT_REQUEST0 *request; /* newest accepted version */
+    FWPS_CONNECT_REQUEST0 *writable;
+    UINT64 writable_filter;
+    struct redirect_records records;
+    BOOL modified;
+};
+void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST0 *initial);
+BOOL redirect_end(struct classify_context *context); /* FALSE: an acquired pointer was never applied */
+void redirect_dispose(struct classify_context *context);
+size_t redirect_blob(const struct flow *flow, uint8_t *out, size_t room);
+BOOL redirect_set_for_next(UINT16 local_port, uint8_t protocol, const uint8_t *blob, size_t size);
+BOOL redirect_take_for(UINT16 local_port, uint8_t protocol, struct redirect_records *out);
+
+/* ---- net buffer lists (nbl.c) ---- */
+struct injection_mark {
+    UINT64 handle;
+    HANDLE context;
+};
+enum { MARKS_MAX = 6 };
+struct nbl_block { /* precedes every NET_BUFFER_LIST that the model makes */
+    UINT32 magic;
+    LONG references;
+    void *data;  /* freed with the block, or NULL */
+    unsigned marks;
+    struct injection_mark mark[MARKS_MAX];
+    UINT64 padding;
+    NET_BUFFER_LIST nbl;
+    NET_BUFFER nb;
+    MDL mdl;
+};
+NET_BUFFER_LIST *nbl_wrap(void *buffer, size_t buffer_size, size_t offset, size_t length); /* takes the buffer */
+struct nbl_block *nbl_block_of(const NET_BUFFER_LIST *nbl); /* NULL when not the model's */
+void nbl_release(NET_BUFFER_LIST *nbl);
+void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
+size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room);
+
+/* ---- packets (packet.c) ---- */
+enum { HEADROOM = 128, ETHERNET = 14 };
+struct packet {
+    NET_BUFFER_LIST *nbl;
+    uint8_t *frame; /* Ethernet header, inside the NBL's buffer */
+    size_t length;  /* of the frame */
+    BOOL outbound;
+    size_t ip, ihl, thl; /* ip = offset in frame; header lengths */
+    size_t payload;      /* offset in frame */
+    size_t end;          /* of the IP packet in frame */
+    BOOL fragment;
+    struct tuple tuple; /* local/remote as seen from the guest */
+    BOOL loopback;
+};
+BOOL packet_parse(struct packet *packet);
+struct packet *packet_new(const uint8_t *frame, size_t length, BOOL outbound);
+void packet_free(struct packet *packet);
+void packet_rewrite(struct packet *packet, BOOL source, UINT32 address, UINT16 port);
+void packet_fix_sums(struct packet *packet);
+uint8_t *packet_tcp(struct packet *packet);
+UINT16 get16(const uint8_t *p);
+UINT32 get32(const uint8_t *p);
+void put16(uint8_t *p, UINT16 v);
+void put32(uint8_t *p, UINT32 v);
+UINT16 ip_checksum(const uint8_t *p, size_t length, UINT32 sum);
+
+/* ---- the stack (stack.c) ---- */
+enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK };
+struct wire {
+    void (*to_link)(const uint8_t *frame, size_t length);  /* the test NIC */
+    void (*to_guest)(const uint8_t *frame, size_t length); /* the TAP */
+    uint8_t guest_mac[6];
+    UINT32 guest_address; /* host order */
+    UINT32 interface_index;
+    UINT32 (*owner)(const struct tuple *tuple); /* process id of the socket, 0 = unknown; may be NULL */
+};
+extern struct wire wire;
+void stack_from_guest(const uint8_t *frame, size_t length);
+void stack_from_link(const uint8_t *frame, size_t length);
+void stack_outbound(struct packet *packet, enum stack_start start); /* takes the packet */
+void stack_inbound(struct packet *packet, enum stack_start start);
+void stack_abort(struct flow *flow); /* resets a TCP flow at the guest's end and the peer's */
+BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET]);
+
+/* ---- injection (inject.c) ---- */
+void inject_start(void); /* starts the worker thread */
+
+#endif

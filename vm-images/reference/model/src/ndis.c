@@ -1,0 +1,155 @@
+/* ndis.sys: the NDIS functions that callout drivers use. The NET_BUFFER ones are in nbl.c. SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "model.h"
+
+NTSTATUS NTAPI FwpsAllocateNetBufferAndNetBufferList0(HANDLE pool, USHORT context_size, USHORT context_backfill, MDL *chain,
+                                                      ULONG offset, SIZE_T length, NET_BUFFER_LIST **out);
+NTSTATUS NTAPI FwpsAllocateCloneNetBufferList0(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, ULONG flags,
+                                               NET_BUFFER_LIST **clone);
+int NTAPI NdisRetreatNetBufferDataStart(NET_BUFFER *nb, ULONG delta, ULONG backfill, void *allocate);
+void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *nb, ULONG delta, BOOLEAN free_mdl, void *free);
+
+
+HANDLE NTAPI NdisAllocateNetBufferListPool(HANDLE owner, const void *parameters)
+{
+    (void)owner, (void)parameters;
+    return mem_alloc(64);
+}
+
+void NTAPI NdisFreeNetBufferListPool(HANDLE pool)
+{
+    mem_free(pool);
+}
+
+HANDLE NTAPI NdisAllocateNetBufferPool(HANDLE owner, const void *parameters)
+{
+    (void)owner, (void)parameters;
+    return mem_alloc(64);
+}
+
+void NTAPI NdisFreeNetBufferPool(HANDLE pool)
+{
+    mem_free(pool);
+}
+
+void *NTAPI NdisAllocateGenericObject(void *driver, ULONG tag, USHORT size)
+{
+    struct {
+        UCHAR type, revision;
+        USHORT size;
+        void *caller, *callers_caller, *driver;
+    } *object = mem_alloc(sizeof *object + size);
+    (void)tag;
+    object->type = 1;
+    object->revision = 1;
+    object->size = (USHORT)sizeof *object;
+    object->driver = driver;
+    return object;
+}
+
+void NTAPI NdisFreeGenericObject(void *object)
+{
+    mem_free(object);
+}
+
+void *NTAPI NdisAllocateMemoryWithTagPriority(HANDLE owner, UINT length, ULONG tag, int priority)
+{
+    (void)owner, (void)tag, (void)priority;
+    return mem_alloc(length);
+}
+
+void NTAPI NdisFreeMemory(void *block, UINT length, UINT flags)
+{
+    (void)length, (void)flags;
+    mem_free(block);
+}
+
+MDL *NTAPI NdisAllocateMdl(HANDLE owner, void *buffer, UINT length)
+{
+    MDL *mdl = mem_alloc(sizeof *mdl);
+    (void)owner;
+    mdl->Size = sizeof *mdl;
+    mdl->MdlFlags = MDL_NONPAGED;
+    mdl->MappedSystemVa = buffer;
+    mdl->StartVa = (void *)((uintptr_t)buffer & ~(uintptr_t)4095);
+    mdl->ByteOffset = (ULONG)((uintptr_t)buffer & 4095);
+    mdl->ByteCount = length;
+    return mdl;
+}
+
+void NTAPI NdisFreeMdl(MDL *mdl)
+{
+    mem_free(mdl);
+}
+
+NET_BUFFER *NTAPI NdisAllocateNetBuffer(HANDLE pool, MDL *chain, ULONG offset, SIZE_T length)
+{
+    NET_BUFFER *nb = mem_alloc(sizeof *nb);
+    nb->NdisPoolHandle = pool;
+    nb->MdlChain = chain;
+    nb_set(nb, offset, (ULONG)length);
+    return nb;
+}
+
+void NTAPI NdisFreeNetBuffer(NET_BUFFER *nb)
+{
+    mem_free(nb);
+}
+
+NET_BUFFER_LIST *NTAPI NdisAllocateNetBufferAndNetBufferList(HANDLE pool, USHORT context_size, USHORT context_backfill,
+                                                             MDL *chain, ULONG offset, SIZE_T length)
+{
+    NET_BUFFER_LIST *nbl = NULL;
+    FwpsAllocateNetBufferAndNetBufferList0(pool, context_size, context_backfill, chain, offset, length, &nbl);
+    return nbl;
+}
+
+void NTAPI NdisFreeNetBufferList(NET_BUFFER_LIST *nbl)
+{
+    nbl_release(nbl);
+}
+
+NET_BUFFER_LIST *NTAPI NdisAllocateCloneNetBufferList(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, ULONG flags)
+{
+    NET_BUFFER_LIST *clone = NULL;
+    FwpsAllocateCloneNetBufferList0(original, nbl_pool, nb_pool, flags, &clone);
+    return clone;
+}
+
+void NTAPI NdisFreeCloneNetBufferList(NET_BUFFER_LIST *clone, ULONG flags)
+{
+    (void)flags;
+    nbl_release(clone);
+}
+
+int NTAPI NdisRetreatNetBufferListDataStart(NET_BUFFER_LIST *nbl, ULONG delta, ULONG backfill, void *allocate, void *free)
+{
+    (void)free;
+    for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb; nb = nb->Next)
+        NdisRetreatNetBufferDataStart(nb, delta, backfill, allocate);
+    return 0;
+}
+
+void NTAPI NdisAdvanceNetBufferListDataStart(NET_BUFFER_LIST *nbl, ULONG delta, BOOLEAN free_mdl, void *free)
+{
+    for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb; nb = nb->Next)
+        NdisAdvanceNetBufferDataStart(nb, delta, free_mdl, free);
+}
+
+void NTAPI NdisCopyReceiveNetBufferListInfo(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *from)
+{
+    memcpy(to->NetBufferListInfo, from->NetBufferListInfo, sizeof to->NetBufferListInfo);
+}
+
+void NTAPI NdisCopySendNetBufferListInfo(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *from)
+{
+    memcpy(to->NetBufferListInfo, from->NetBufferListInfo, sizeof to->NetBufferListInfo);
+}
+
+ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path);
+ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path)
+{
+    (void)object;
+    return reason_or_path < 4; /* TRUE to the loader, STATUS_SUCCESS as a driver */
+}

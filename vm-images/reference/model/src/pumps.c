@@ -1,0 +1,253 @@
+/* The threads that carry frames between the TAP and the test NIC. SPDX-License-Identifier: MIT */
+#include "pumps.h"
+
+#include <iphlpapi.h>
+#include <string.h>
+
+#include "linux.h"
+
+enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250 };
+
+static const char tap_name[] = "wfp0", nic_name[] = "test0";
+static int64_t tap = -1, nic = -1;
+static volatile LONG running;
+
+static void write_link(const uint8_t *frame, size_t length)
+{
+    linux_write(nic, frame, length);
+}
+
+static void write_guest(const uint8_t *frame, size_t length)
+{
+    linux_write(tap, frame, length);
+}
+
+static DWORD WINAPI pump_out(void *unused)
+{
+    static uint8_t frame[FRAME_MAX]; /* by this thread */
+    (void)unused;
+    for (;;) {
+        int64_t got = linux_read(tap, frame, sizeof frame);
+        if (got <= 0)
+            break;
+        stack_from_guest(frame, (size_t)got);
+    }
+    running = 0;
+    model_log("the TAP is gone: no frames leave the guest any more");
+    return 0;
+}
+
+static DWORD WINAPI pump_in(void *unused)
+{
+    static uint8_t frame[FRAME_MAX]; /* by this thread */
+    int outgoing;
+    (void)unused;
+    for (;;) {
+        int64_t got = linux_receive(nic, frame, sizeof frame, &outgoing);
+        if (got == -100) { /* ENETDOWN: the NIC was down for a moment */
+            Sleep(20);
+            continue;
+        }
+        if (got <= 0)
+            break;
+        if (!outgoing)
+            stack_from_link(frame, (size_t)got);
+    }
+    running = 0;
+    model_log("the test NIC is gone: no frames reach the guest any more");
+    return 0;
+}
+
+/* Process ids from Wine's GetExtendedTcpTable / GetExtendedUdpTable. */
+typedef DWORD(WINAPI *GET_TABLE)(void *, DWORD *, BOOL, ULONG, int, ULONG);
+static GET_TABLE get_tcp_table, get_udp_table;
+
+static UINT32 socket_owner(const struct tuple *t)
+{
+    GET_TABLE get = t->protocol == IPPROTO_TCP ? get_tcp_table : get_udp_table;
+    enum { OWNER_PID = 1, TCP_OWNER_PID_ALL = 5 };
+    DWORD size = 64 * 1024;
+    UINT32 pid = 0, listener = 0;
+    if (!get)
+        return 0;
+    uint8_t *table = mem_alloc(size);
+    if (get(table, &size, FALSE, AF_INET, t->protocol == IPPROTO_TCP ? TCP_OWNER_PID_ALL : OWNER_PID, 0) == NO_ERROR) {
+        DWORD count = *(DWORD *)table;
+        if (t->protocol == IPPROTO_TCP) {
+            const MIB_TCPROW_OWNER_PID *row = (const void *)(table + 4);
+            for (DWORD i = 0; i < count && !pid; i++, row++) {
+                if (get16((const uint8_t *)&row->dwLocalPort) != t->local_port)
+                    continue;
+                if (row->dwState == MIB_TCP_STATE_LISTEN)
+                    listener = row->dwOwningPid;
+                else if (get32((const uint8_t *)&row->dwRemoteAddr) == t->remote && get16((const uint8_t *)&row->dwRemotePort) == t->remote_port)
+                    pid = row->dwOwningPid;
+            }
+        } else {
+            const MIB_UDPROW_OWNER_PID *row = (const void *)(table + 4);
+            for (DWORD i = 0; i < count && !pid; i++, row++)
+                if (get16((const uint8_t *)&row->dwLocalPort) == t->local_port)
+                    pid = row->dwOwningPid;
+        }
+    }
+    mem_free(table);
+    return pid ? pid : listener;
+}
+
+/* One line of /proc/net/tcp or udp: "sl local:port remote:port state ... inode". */
+struct endpoints {
+    char *text;
+    size_t size;
+};
+
+static struct endpoints endpoints[2]; /* tcp, udp; by the tick thread */
+
+static void read_endpoints(struct endpoints *out, const char *path)
+{
+    enum { ROOM = 256 * 1024 };
+    if (!out->text)
+        out->text = mem_alloc(ROOM + 1);
+    out->size = 0;
+    int64_t fd = linux_open(path, 0), got;
+    if (fd < 0)
+        return;
+    while (out->size < ROOM && (got = linux_read(fd, out->text + out->size, ROOM - out->size)) > 0)
+        out->size += (size_t)got;
+    out->text[out->size] = 0;
+    linux_close(fd);
+}
+
+/* Does a socket with this local port exist that some process still holds? */
+static BOOL endpoint_exists(const struct flow *flow)
+{
+    const struct endpoints *table = &endpoints[flow->protocol == IPPROTO_TCP ? 0 : 1];
+    if (!table->size)
+        return TRUE;
+    char wanted[8];
+    static const char hex[] = "0123456789ABCDEF";
+    wanted[0] = ':';
+    for (int i = 0; i < 4; i++)
+        wanted[1 + i] = hex[(flow->local_port >> (12 - 4 * i)) & 15];
+    wanted[5] = 0;
+    for (const char *line = table->text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        const char *local = strchr(line, ':');
+        local = local ? strchr(local + 1, ':') : NULL;
+        if (!local || memcmp(local, wanted, 5))
+            continue;
+        if (flow->protocol != IPPROTO_TCP)
+            return TRUE;
+        const char *remote = strchr(local + 1, ':');
+        if (!remote)
+            return TRUE;
+        const char *state = remote + 6; /* ":PPPP SS" */
+        BOOL waiting = !memcmp(state, "06", 2) || !memcmp(state, "0A", 2); /* TIME_WAIT, LISTEN */
+        UINT16 port = 0;
+        for (int i = 1; i <= 4; i++)
+            port = (UINT16)(port << 4 | (remote[i] <= '9' ? remote[i] - '0' : remote[i] - 'A' + 10));
+        if (!waiting && (port == flow->original_port || port == flow->remote_port))
+            return TRUE;
+        if (!memcmp(state, "0A", 2) && !flow->outbound && !flow->established)
+            return TRUE; /* a request that waits for its handshake may have no line of its own */
+    }
+    return FALSE;
+}
+
+static DWORD WINAPI tick(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        Sleep(TICK_MS);
+        if (!flows_count())
+            continue;
+        read_endpoints(&endpoints[0], "/proc/net/tcp");
+        read_endpoints(&endpoints[1], "/proc/net/udp");
+        flows_tick(endpoint_exists);
+    }
+    return 0;
+}
+
+static DWORD WINAPI find_tables(void *unused)
+{
+    (void)unused;
+    HMODULE library = LoadLibraryW(L"iphlpapi.dll"); /* not from DriverEntry, where the loader is busy */
+    if (library) {
+        get_tcp_table = (GET_TABLE)(uintptr_t)GetProcAddress(library, "GetExtendedTcpTable");
+        get_udp_table = (GET_TABLE)(uintptr_t)GetProcAddress(library, "GetExtendedUdpTable");
+    }
+    return 0;
+}
+
+static void start_thread(LPTHREAD_START_ROUTINE function)
+{
+    CloseHandle(CreateThread(NULL, 0, function, NULL, 0, NULL));
+}
+
+BOOL pumps_start(void)
+{
+    int index = 0;
+    if (running)
+        return TRUE;
+    tap = linux_tap(tap_name, wire.guest_mac);
+    if (tap < 0) {
+        model_log("cannot open TAP %s: errno %d", tap_name, (int)-tap);
+        return FALSE;
+    }
+    nic = linux_packet_socket(nic_name, &index);
+    if (nic < 0) {
+        model_log("cannot open test NIC %s: errno %d", nic_name, (int)-nic);
+        linux_close(tap);
+        return FALSE;
+    }
+    wire.to_link = write_link;
+    wire.to_guest = write_guest;
+    wire.guest_address = linux_interface_address(tap_name, &index);
+    wire.interface_index = (UINT32)index;
+    wire.owner = socket_owner;
+    running = 1;
+    inject_start();
+    start_thread(find_tables);
+    start_thread(tick);
+    start_thread(pump_in);
+    start_thread(pump_out);
+    model_log("filter engine runs between %s and %s", tap_name, nic_name);
+    return TRUE;
+}
+
+void pumps_stats(WFPMODEL_STATS *out)
+{
+    out->frames_out = stats.frames_out;
+    out->frames_in = stats.frames_in;
+    out->passed_out = stats.passed_out;
+    out->passed_in = stats.passed_in;
+    out->dropped_out = stats.dropped_out;
+    out->dropped_in = stats.dropped_in;
+    out->classifies = stats.classifies;
+    out->flows_made = stats.flows_made;
+    out->flows_ended = stats.flows_ended;
+    out->injected = stats.injected;
+    out->misuse = stats.lint;
+    out->passed_through = stats.other;
+    out->flows = flows_count();
+    out->running = (uint64_t)running;
+}
+
+NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed)
+{
+    struct tuple t = {socket->protocol, socket->local_address, socket->remote_address, socket->local_port, socket->remote_port};
+    struct flow *flow = flow_find_mapped(&t);
+    if (!flow || !flow->records.count) {
+        flow_release(flow);
+        return STATUS_NOT_FOUND;
+    }
+    const struct redirect_record *newest = &flow->records.record[flow->records.count - 1];
+    *needed = context ? newest->context_size : redirect_blob(flow, out, room);
+    if (context && *needed <= room)
+        memcpy(out, newest->context, *needed);
+    flow_release(flow);
+    return *needed > room ? STATUS_BUFFER_TOO_SMALL : STATUS_SUCCESS;
+}
+
+BOOL pumps_set_records(const WFPMODEL_SOCKET *socket, const uint8_t *bytes, size_t size)
+{
+    return redirect_set_for_next(socket->local_port, socket->protocol, bytes, size);
+}

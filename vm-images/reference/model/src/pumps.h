@@ -1,0 +1,13 @@
+/* The threads that carry frames between the TAP and the test NIC. SPDX-License-Identifier: MIT */
+#ifndef MODEL_PUMPS_H
+#define MODEL_PUMPS_H
+
+#include "model.h"
+#include "wfpmodel_ioctl.h"
+
+BOOL pumps_start(void); /* FALSE when an interface is missing; the reason is logged */
+void pumps_stats(WFPMODEL_STATS *out);
+NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed);
+BOOL pumps_set_records(const WFPMODEL_SOCKET *socket, const uint8_t *bytes, size_t size);
+
+#endif

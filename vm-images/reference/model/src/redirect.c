@@ -1,0 +1,297 @@
+/*
+ * Connect redirection (W116 to W157): redirect handles, classify handles, the writable connect request with its chain
+ * of versions, and the records by which a proxy's own connection is recognised.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "model.h"
+
+enum { CONTEXT_MAGIC = 0x43464c43, BLOB_MAGIC = 0x52504657 };
+
+struct redirect_handle {
+    struct redirect_handle *next;
+    UINT64 id;
+    GUID provider;
+};
+
+static SRWLOCK redirect_lock = SRWLOCK_INIT; /* the three below */
+static struct redirect_handle *handles;
+static UINT64 last_handle;
+static struct pending {
+    struct pending *next;
+    UINT16 port;
+    uint8_t protocol;
+    struct redirect_records records;
+} *pending;
+
+static UINT64 handle_id(HANDLE handle)
+{
+    UINT64 id = 0;
+    AcquireSRWLockShared(&redirect_lock);
+    for (struct redirect_handle *h = handles; h; h = h->next)
+        if (h == (struct redirect_handle *)handle)
+            id = h->id;
+    ReleaseSRWLockShared(&redirect_lock);
+    return id;
+}
+
+NTSTATUS NTAPI FwpsRedirectHandleCreate0(const GUID *provider, UINT32 flags, HANDLE *handle)
+{
+    if (!handle)
+        return STATUS_INVALID_PARAMETER;
+    if (flags)
+        model_lint("FwpsRedirectHandleCreate0 with reserved flags 0x%x", flags);
+    struct redirect_handle *made = mem_alloc(sizeof *made);
+    if (provider)
+        made->provider = *provider;
+    AcquireSRWLockExclusive(&redirect_lock);
+    made->id = ++last_handle;
+    made->next = handles;
+    handles = made;
+    ReleaseSRWLockExclusive(&redirect_lock);
+    *handle = made;
+    return STATUS_SUCCESS;
+}
+
+void NTAPI FwpsRedirectHandleDestroy0(HANDLE handle)
+{
+    struct redirect_handle *found = NULL;
+    AcquireSRWLockExclusive(&redirect_lock);
+    for (struct redirect_handle **at = &handles; *at; at = &(*at)->next)
+        if (*at == (struct redirect_handle *)handle) {
+            found = *at;
+            *at = found->next;
+            break;
+        }
+    ReleaseSRWLockExclusive(&redirect_lock);
+    if (!found)
+        model_lint("FwpsRedirectHandleDestroy0 of an unknown handle");
+    mem_free(found);
+}
+
+NTSTATUS NTAPI FwpsAcquireClassifyHandle0(void *classify_context, UINT32 flags, UINT64 *handle)
+{
+    struct classify_context *context = classify_context;
+    (void)flags;
+    if (!handle || !context || context->magic != CONTEXT_MAGIC)
+        return STATUS_INVALID_PARAMETER;
+    InterlockedIncrement(&context->handles);
+    *handle = (UINT64)(uintptr_t)context;
+    return STATUS_SUCCESS;
+}
+
+void NTAPI FwpsReleaseClassifyHandle0(UINT64 handle)
+{
+    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
+    if (context && context->magic == CONTEXT_MAGIC)
+        InterlockedDecrement(&context->handles);
+}
+
+static FWPS_CONNECT_REQUEST0 *request_copy(const FWPS_CONNECT_REQUEST0 *from)
+{
+    FWPS_CONNECT_REQUEST0 *copy = mem_alloc(sizeof *copy);
+    *copy = *from;
+    return copy;
+}
+
+NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter_id, UINT32 flags, void **data,
+                                                    FWPS_CLASSIFY_OUT0 *out)
+{
+    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
+    (void)flags;
+    if (!context || context->magic != CONTEXT_MAGIC || !data || context->writable)
+        return STATUS_INVALID_PARAMETER;
+    context->writable = request_copy(context->request);
+    context->writable->previousVersion = context->modified ? context->request : NULL;
+    context->writable_filter = filter_id;
+    *data = context->writable;
+    if (out) { /* W129 */
+        if (filter_id != out->filterId)
+            model_lint("FwpsAcquireWritableLayerDataPointer0 with filter id %llu instead of %llu", filter_id, out->filterId);
+        out->actionType = ACTION_BLOCK;
+        out->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
+    }
+    return STATUS_SUCCESS;
+}
+
+void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
+{
+    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
+    (void)flags;
+    if (!context || context->magic != CONTEXT_MAGIC || !data || data != context->writable) {
+        model_lint("FwpsApplyModifiedLayerData0 with a pointer that was not acquired");
+        return;
+    }
+    FWPS_CONNECT_REQUEST0 *made = context->writable;
+    context->writable = NULL;
+    if (memcmp(&made->localAddressAndPort, &context->request->localAddressAndPort, sizeof made->localAddressAndPort)) {
+        model_lint("a callout changed localAddressAndPort at a connect redirect layer");
+        made->localAddressAndPort = context->request->localAddressAndPort;
+    }
+    BOOL same = !memcmp(&made->remoteAddressAndPort, &context->request->remoteAddressAndPort, sizeof(SOCKADDR_IN)) &&
+                made->localRedirectHandle == context->request->localRedirectHandle &&
+                made->localRedirectTargetPID == context->request->localRedirectTargetPID;
+    if (same) { /* nothing was changed: no new version */
+        mem_free(made);
+        return;
+    }
+    made->modifierFilterId = context->writable_filter;
+    made->previousVersion = context->modified ? context->request : NULL;
+    if (!context->modified)
+        mem_free(context->request);
+    context->request = made;
+    context->modified = TRUE;
+    UINT64 id = handle_id(made->localRedirectHandle);
+    if (id && context->records.count < RECORDS_MAX) {
+        struct redirect_record *record = &context->records.record[context->records.count++];
+        record->handle = id;
+        record->context_size = made->localRedirectContext ? made->localRedirectContextSize : 0;
+        record->context = mem_alloc(record->context_size + 1);
+        memcpy(record->context, made->localRedirectContext, record->context_size);
+    }
+}
+
+void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST0 *initial)
+{
+    context->magic = CONTEXT_MAGIC;
+    context->request = request_copy(initial);
+}
+
+BOOL redirect_end(struct classify_context *context)
+{
+    if (context->handles)
+        model_lint("%ld classify handles were not released", context->handles);
+    if (context->writable)
+        model_lint("writable layer data was acquired and never applied: the connection is blocked");
+    return !context->writable;
+}
+
+void redirect_dispose(struct classify_context *context)
+{
+    mem_free(context->writable);
+    for (FWPS_CONNECT_REQUEST0 *r = context->request, *next; r; r = next) {
+        next = r->previousVersion;
+        mem_free(r);
+    }
+    records_free(&context->records);
+    context->magic = 0;
+}
+
+/* The records handle of the metadata is the classification's own list. */
+UINT32 NTAPI FwpsQueryConnectionRedirectState0(HANDLE records_handle, HANDLE handle, void **out)
+{
+    const struct redirect_records *records = records_handle;
+    UINT64 id = handle_id(handle);
+    if (!records || !records->count)
+        return 0;
+    for (unsigned i = records->count; i-- > 0;) {
+        if (!id || records->record[i].handle != id)
+            continue;
+        if (out)
+            *out = records->record[i].context;
+        return i == records->count - 1 ? 1 : 3;
+    }
+    return 2;
+}
+
+/* ---- records as bytes, for the proxy ---- */
+
+static size_t records_blob(const struct redirect_records *records, uint8_t *out, size_t room)
+{
+    size_t need = 8;
+    for (unsigned i = 0; i < records->count; i++)
+        need += 16 + records->record[i].context_size;
+    if (!out || room < need)
+        return need;
+    UINT32 head[2] = {BLOB_MAGIC, records->count};
+    memcpy(out, head, 8);
+    out += 8;
+    for (unsigned i = 0; i < records->count; i++) {
+        UINT64 entry[2] = {records->record[i].handle, records->record[i].context_size};
+        memcpy(out, entry, 16);
+        memcpy(out + 16, records->record[i].context, records->record[i].context_size);
+        out += 16 + records->record[i].context_size;
+    }
+    return need;
+}
+
+static BOOL records_parse(const uint8_t *blob, size_t size, struct redirect_records *out)
+{
+    UINT32 head[2];
+    memset(out, 0, sizeof *out);
+    if (size < 8)
+        return FALSE;
+    memcpy(head, blob, 8);
+    if (head[0] != BLOB_MAGIC || head[1] > RECORDS_MAX)
+        return FALSE;
+    size_t at = 8;
+    for (unsigned i = 0; i < head[1]; i++) {
+        UINT64 entry[2];
+        if (size - at < 16)
+            break;
+        memcpy(entry, blob + at, 16);
+        at += 16;
+        if (size - at < entry[1])
+            break;
+        struct redirect_record *record = &out->record[out->count++];
+        record->handle = entry[0];
+        record->context_size = entry[1];
+        record->context = mem_alloc(entry[1] + 1);
+        memcpy(record->context, blob + at, entry[1]);
+        at += entry[1];
+    }
+    return out->count == head[1];
+}
+
+size_t redirect_blob(const struct flow *flow, uint8_t *out, size_t room)
+{
+    return records_blob(&flow->records, out, room);
+}
+
+NTSTATUS NTAPI FwpsQueryConnectionSioFormatRedirectRecords0(HANDLE records_handle, void *out, SIZE_T room, SIZE_T *needed)
+{
+    const struct redirect_records *records = records_handle;
+    if (!records || !records->count)
+        return STATUS_NOT_FOUND;
+    size_t need = records_blob(records, out, room);
+    if (needed)
+        *needed = need;
+    return need > room || !out ? STATUS_BUFFER_TOO_SMALL : STATUS_SUCCESS;
+}
+
+BOOL redirect_set_for_next(UINT16 port, uint8_t protocol, const uint8_t *blob, size_t size)
+{
+    struct pending *made = mem_alloc(sizeof *made);
+    if (!records_parse(blob, size, &made->records)) {
+        records_free(&made->records);
+        mem_free(made);
+        return FALSE;
+    }
+    made->port = port;
+    made->protocol = protocol;
+    AcquireSRWLockExclusive(&redirect_lock);
+    made->next = pending;
+    pending = made;
+    ReleaseSRWLockExclusive(&redirect_lock);
+    return TRUE;
+}
+
+BOOL redirect_take_for(UINT16 port, uint8_t protocol, struct redirect_records *out)
+{
+    struct pending *found = NULL;
+    AcquireSRWLockExclusive(&redirect_lock);
+    for (struct pending **at = &pending; *at; at = &(*at)->next)
+        if ((*at)->port == port && (*at)->protocol == protocol) {
+            found = *at;
+            *at = found->next;
+            break;
+        }
+    ReleaseSRWLockExclusive(&redirect_lock);
+    if (!found)
+        return FALSE;
+    *out = found->records;
+    mem_free(found);
+    return TRUE;
+}

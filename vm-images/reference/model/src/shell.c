@@ -1,0 +1,69 @@
+/*
+ * fwpkclnt.sys as a driver: the service wfpengine starts it, which puts the engine between TAP and test NIC. As a
+ * library it is what drivers import; both are one module, in one winedevice process.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <ntifs.h>
+
+#include "shell.h"
+#include "wfpmodel_ioctl.h"
+
+enum { DLL_REASONS = 4 };
+
+static NTSTATUS finish(IRP *irp, NTSTATUS status, ULONG_PTR size)
+{
+    irp->IoStatus.Status = status;
+    irp->IoStatus.Information = size;
+    IoCompleteRequest(irp, IO_NO_INCREMENT);
+    return status;
+}
+
+static NTSTATUS NTAPI open_close(DEVICE_OBJECT *device, IRP *irp)
+{
+    (void)device;
+    return finish(irp, STATUS_SUCCESS, 0);
+}
+
+static NTSTATUS NTAPI control(DEVICE_OBJECT *device, IRP *irp)
+{
+    const IO_STACK_LOCATION *at = IoGetCurrentIrpStackLocation(irp);
+    ULONG in = at->Parameters.DeviceIoControl.InputBufferLength;
+    ULONG out = at->Parameters.DeviceIoControl.OutputBufferLength;
+    unsigned char *buffer = irp->AssociatedIrp.SystemBuffer;
+    SIZE_T needed = 0;
+    (void)device;
+    NTSTATUS status = shell_control(at->Parameters.DeviceIoControl.IoControlCode, buffer, in, out, &needed);
+    return finish(irp, status, needed <= out ? needed : 0);
+}
+
+static NTSTATUS start(DRIVER_OBJECT *driver)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(WFPMODEL_NT_DEVICE_NAME);
+    UNICODE_STRING link = RTL_CONSTANT_STRING(WFPMODEL_DOS_DEVICE_NAME);
+    DEVICE_OBJECT *device;
+    NTSTATUS status = IoCreateDevice(driver, 0, &name, FILE_DEVICE_NETWORK, 0, FALSE, &device);
+    if (!NT_SUCCESS(status))
+        return status;
+    driver->MajorFunction[IRP_MJ_CREATE] = open_close;
+    driver->MajorFunction[IRP_MJ_CLOSE] = open_close;
+    driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = control;
+    device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
+    status = IoCreateSymbolicLink(&link, &name);
+    if (NT_SUCCESS(status) && !shell_start(ExFreePool))
+        status = STATUS_DEVICE_NOT_CONNECTED;
+    if (!NT_SUCCESS(status)) {
+        IoDeleteSymbolicLink(&link);
+        IoDeleteDevice(device);
+    }
+    return status;
+}
+
+/* DriverEntry(driver, registry path) and, when a driver imports this module, DllMain(module, reason, reserved). */
+ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path);
+ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path)
+{
+    if (reason_or_path < DLL_REASONS)
+        return TRUE;
+    return (ULONG_PTR)(LONG_PTR)start(object);
+}

@@ -1,0 +1,328 @@
+/*
+ * The path of a packet between the guest's sockets and the test NIC, layer by layer, in the documented order.
+ *
+ * A redirected flow has two faces: the address the guest's socket talks to, and the one behind it. On the way out the
+ * packet takes the redirected address before any layer sees it; on the way in it gets the original address back last.
+ * For a redirect to a local process the packet turns around here: it goes back into the guest as if it came from the
+ * address that the client wanted to reach, with the client's port, so that the proxy's answer comes back to the engine.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "stack.h"
+
+struct wire wire;
+
+static SRWLOCK neighbour_lock = SRWLOCK_INIT; /* the table and the two addresses below */
+enum { NEIGHBOURS = 64 };
+static struct {
+    UINT32 address;
+    uint8_t mac[6];
+} neighbours[NEIGHBOURS];
+static unsigned neighbour_next;
+static uint8_t gateway_mac[6];
+
+static void learn(UINT32 address, const uint8_t *mac)
+{
+    unsigned i = 0;
+    if (mac[0] & 1)
+        return;
+    AcquireSRWLockExclusive(&neighbour_lock);
+    memcpy(gateway_mac, mac, 6);
+    while (i < NEIGHBOURS && neighbours[i].address != address)
+        i++;
+    if (i == NEIGHBOURS)
+        i = neighbour_next++ % NEIGHBOURS;
+    neighbours[i].address = address;
+    memcpy(neighbours[i].mac, mac, 6);
+    ReleaseSRWLockExclusive(&neighbour_lock);
+}
+
+BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET])
+{
+    UINT32 peer = get32(ip + (outbound ? 16 : 12));
+    AcquireSRWLockShared(&neighbour_lock);
+    const uint8_t *mac = gateway_mac;
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        if (neighbours[i].address == peer)
+            mac = neighbours[i].mac;
+    memcpy(header + (outbound ? 0 : 6), mac, 6);
+    ReleaseSRWLockShared(&neighbour_lock);
+    memcpy(header + (outbound ? 6 : 0), wire.guest_mac, 6);
+    put16(header + 12, 0x0800);
+    return TRUE;
+}
+
+static void to_guest(uint8_t *frame, size_t length)
+{
+    if (memcmp(frame, wire.guest_mac, 6) && !(frame[0] & 1)) {
+        memcpy(frame + 6, frame, 6);
+        memcpy(frame, wire.guest_mac, 6);
+    }
+    wire.to_guest(frame, length);
+}
+
+static void deliver_out(struct packet *packet, struct flow *flow)
+{
+    COUNT(passed_out);
+    if (flow && flow->redirected_local) {
+        packet_rewrite(packet, TRUE, flow->original, flow->local_port);
+        to_guest(packet->frame, packet->end);
+    } else {
+        wire.to_link(packet->frame, packet->end);
+    }
+}
+
+static void deliver_in(struct packet *packet, struct flow *flow)
+{
+    COUNT(passed_in);
+    if (flow && flow->redirected)
+        packet_rewrite(packet, TRUE, flow->original, flow->original_port);
+    to_guest(packet->frame, packet->end);
+}
+
+/* A bare RST, from one end of the packet's conversation to the other. */
+static void send_reset(BOOL to_link, UINT32 from, UINT16 from_port, UINT32 to, UINT16 to_port, UINT32 sequence, UINT32 acknowledge)
+{
+    uint8_t frame[ETHERNET + 40] = {0}, *ip = frame + ETHERNET, *tcp = ip + 20;
+    ip[0] = 0x45;
+    put16(ip + 2, 40);
+    ip[8] = 64;
+    ip[9] = IPPROTO_TCP;
+    put32(ip + 12, from);
+    put32(ip + 16, to);
+    put16(tcp, from_port);
+    put16(tcp + 2, to_port);
+    put32(tcp + 4, sequence);
+    put32(tcp + 8, acknowledge);
+    tcp[12] = 0x50;
+    tcp[13] = TCP_RST | TCP_ACK;
+    stack_frame_for(to_link, ip, frame);
+    struct packet view = {.frame = frame, .length = sizeof frame, .outbound = to_link};
+    packet_parse(&view);
+    packet_fix_sums(&view);
+    (to_link ? wire.to_link : wire.to_guest)(frame, sizeof frame);
+}
+
+/* Tells the guest's socket at once that its connect is blocked (Windows fails the connect call; here it is refused). */
+static void refuse(const struct tuple *t, UINT32 sequence)
+{
+    send_reset(FALSE, t->remote, t->remote_port, t->local, t->local_port, 0, sequence + 1);
+}
+
+void stack_abort(struct flow *flow)
+{
+    if (flow->protocol != IPPROTO_TCP)
+        return;
+    send_reset(FALSE, flow->original, flow->original_port, flow->local, flow->local_port, flow->next_in, flow->next_out);
+    if (!flow->redirected_local)
+        send_reset(TRUE, flow->local, flow->local_port, flow->remote, flow->remote_port, flow->next_out, flow->next_in);
+}
+
+static void drop(struct packet *packet)
+{
+    if (packet->outbound)
+        COUNT(dropped_out);
+    else
+        COUNT(dropped_in);
+}
+
+/* After a segment has passed: has the connection ended? */
+static void track_end(struct flow *flow, struct packet *packet)
+{
+    const uint8_t *tcp = flow ? packet_tcp(packet) : NULL;
+    if (!tcp)
+        return;
+    BOOL fin = tcp[13] & TCP_FIN;
+    if (tcp[13] & TCP_RST)
+        flow_end(flow, "reset");
+    else if (!fin && flow->fin_in && flow->fin_out)
+        flow_end(flow, "closed");
+    else if (fin)
+        *(packet->outbound ? &flow->fin_out : &flow->fin_in) = TRUE;
+}
+
+static BOOL is_new_tcp(struct packet *packet)
+{
+    const uint8_t *tcp = packet_tcp(packet);
+    return tcp && (tcp[13] & (TCP_SYN_BIT | TCP_ACK)) == TCP_SYN_BIT;
+}
+
+static BOOL has_flows(const struct packet *packet)
+{
+    return packet->thl && (packet->tuple.protocol == IPPROTO_TCP || packet->tuple.protocol == IPPROTO_UDP);
+}
+
+/* The flow of a packet from a guest's socket, made when this is its first. FALSE: dropped. */
+static BOOL outbound_flow(struct packet *packet, struct flow **flow)
+{
+    BOOL absorb = FALSE, is_new = packet->tuple.protocol == IPPROTO_UDP || is_new_tcp(packet);
+    struct tuple sent = packet->tuple;
+    UINT32 sequence = packet_tcp(packet) ? get32(packet_tcp(packet) + 4) : 0;
+    *flow = flow_find_sent(&sent);
+    if (*flow && is_new_tcp(packet) && (*flow)->tcp != TCP_SYN) { /* the port is used again */
+        flow_end(*flow, "replaced");
+        flow_release(*flow);
+        *flow = NULL;
+    }
+    if (*flow) {
+        if ((*flow)->redirected)
+            packet_rewrite(packet, FALSE, (*flow)->remote, (*flow)->remote_port);
+        return TRUE;
+    }
+    if (!is_new)
+        return TRUE;
+    *flow = ale_connect(packet, &absorb);
+    if (!*flow) {
+        if (!absorb && sent.protocol == IPPROTO_TCP)
+            refuse(&sent, sequence);
+        return FALSE;
+    }
+    return sent.protocol == IPPROTO_TCP || ale_established(*flow, packet);
+}
+
+static BOOL outbound_data(struct packet *packet, struct flow *flow)
+{
+    const uint8_t *tcp = packet_tcp(packet);
+    if (tcp) {
+        if (!flow->outbound && flow->tcp == TCP_SYN && (tcp[13] & TCP_SYN_BIT))
+            flow->tcp = TCP_SYN_ACK;
+        return stream_indicate(flow, packet);
+    }
+    struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet, .show = SHOW_TRANSPORT};
+    return view_classify(LAYER_DATAGRAM_DATA_V4, &view).permit;
+}
+
+static BOOL run_outbound(struct packet *packet, enum stack_start start, struct flow **flow)
+{
+    *flow = NULL;
+    if (has_flows(packet)) {
+        if (start == START_STACK) {
+            if (!outbound_flow(packet, flow) || (*flow && !outbound_data(packet, *flow)))
+                return FALSE;
+        } else {
+            *flow = flow_find_seen(&packet->tuple);
+        }
+    }
+    struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
+    if (start != START_NETWORK && !packet->fragment && !view_classify(LAYER_OUTBOUND_TRANSPORT_V4, &view).permit)
+        return FALSE;
+    view.show = SHOW_IP;
+    view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
+    return view_classify(LAYER_OUTBOUND_IPPACKET_V4, &view).permit;
+}
+
+void stack_outbound(struct packet *packet, enum stack_start start)
+{
+    struct flow *flow;
+    if (run_outbound(packet, start, &flow)) {
+        struct packet mine = *packet;
+        deliver_out(packet, flow);
+        track_end(flow, &mine);
+    } else {
+        drop(packet);
+    }
+    flow_release(flow);
+    packet_free(packet);
+}
+
+/* What follows INBOUND_TRANSPORT: authorization of the first packet, establishment, data. */
+static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale)
+{
+    BOOL absorb;
+    const uint8_t *tcp = packet_tcp(packet);
+    if (ale && !(*flow = ale_accept(packet, &absorb)))
+        return FALSE;
+    struct flow *f = *flow;
+    if (!f)
+        return TRUE;
+    if (!tcp) {
+        if (!f->established && !ale_established(f, packet))
+            return FALSE;
+        struct view view = {.tuple = &packet->tuple, .flow = f, .flags = flow_flags(f), .packet = packet, .show = SHOW_PAYLOAD};
+        return view_classify(LAYER_DATAGRAM_DATA_V4, &view).permit;
+    }
+    BOOL shaken = f->outbound ? (tcp[13] & TCP_SYN_BIT) && (tcp[13] & TCP_ACK) : f->tcp == TCP_SYN_ACK && (tcp[13] & TCP_ACK);
+    if (!f->established && shaken && !(tcp[13] & TCP_RST) && !ale_established(f, packet)) {
+        stack_abort(f);
+        flow_end(f, "blocked at FLOW_ESTABLISHED");
+        return FALSE;
+    }
+    return stream_indicate(f, packet);
+}
+
+static BOOL run_inbound(struct packet *packet, enum stack_start start, struct flow **flow)
+{
+    *flow = has_flows(packet) ? flow_find_seen(&packet->tuple) : NULL;
+    struct view view = {.tuple = &packet->tuple, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
+    view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
+    if (start != START_TRANSPORT && !view_classify(LAYER_INBOUND_IPPACKET_V4, &view).permit)
+        return FALSE;
+    if (packet->fragment)
+        return TRUE;
+    if (*flow && !(*flow)->outbound && is_new_tcp(packet) && (*flow)->tcp == TCP_OPEN) { /* the port is used again */
+        flow_end(*flow, "replaced");
+        flow_release(*flow);
+        *flow = NULL;
+    }
+    BOOL ale = !*flow && has_flows(packet) && (packet->tuple.protocol == IPPROTO_UDP || is_new_tcp(packet));
+    view.flow = *flow;
+    view.show = SHOW_PAYLOAD;
+    view.ale_required = ale;
+    view.flags |= ale ? FLAG_REQUIRES_ALE_CLASSIFY : 0;
+    if (!view_classify(LAYER_INBOUND_TRANSPORT_V4, &view).permit)
+        return FALSE;
+    return inbound_data(packet, flow, ale);
+}
+
+void stack_inbound(struct packet *packet, enum stack_start start)
+{
+    struct flow *flow;
+    if (run_inbound(packet, start, &flow)) {
+        struct packet mine = *packet;
+        deliver_in(packet, flow);
+        track_end(flow, &mine);
+    } else {
+        drop(packet);
+    }
+    flow_release(flow);
+    packet_free(packet);
+}
+
+void stack_from_guest(const uint8_t *frame, size_t length)
+{
+    COUNT(frames_out);
+    struct packet *packet = packet_new(frame, length, TRUE);
+    if (!packet) {
+        COUNT(other);
+        wire.to_link(frame, length);
+        return;
+    }
+    learn(packet->tuple.remote, frame);
+    struct flow *mapped = has_flows(packet) ? flow_find_mapped(&packet->tuple) : NULL;
+    if (!mapped) {
+        stack_outbound(packet, START_STACK);
+        return;
+    }
+    /* a local proxy answers its client: this is the client's inbound packet */
+    packet_rewrite(packet, FALSE, mapped->local, mapped->local_port);
+    packet->outbound = FALSE;
+    packet_parse(packet);
+    memcpy(packet->frame, wire.guest_mac, 6);
+    flow_release(mapped);
+    stack_inbound(packet, START_STACK);
+}
+
+void stack_from_link(const uint8_t *frame, size_t length)
+{
+    COUNT(frames_in);
+    struct packet *packet = packet_new(frame, length, FALSE);
+    if (!packet) {
+        COUNT(other);
+        wire.to_guest(frame, length);
+        return;
+    }
+    learn(packet->tuple.remote, frame + 6);
+    stack_inbound(packet, START_STACK);
+}

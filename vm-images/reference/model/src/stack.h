@@ -1,0 +1,33 @@
+/* Between stack.c (the path of a packet), ale.c (connections) and layers.c (one classify). SPDX-License-Identifier: MIT */
+#ifndef MODEL_STACK_H
+#define MODEL_STACK_H
+
+#include "model.h"
+
+enum show { SHOW_NOTHING, SHOW_IP, SHOW_TRANSPORT, SHOW_PAYLOAD };
+
+struct view { /* what is to be seen at one classify */
+    const struct tuple *tuple;
+    BOOL outbound;
+    UINT32 flags;
+    struct packet *packet;
+    struct flow *flow;
+    enum show show;
+    BOOL ale_required;
+    void *layer_data; /* when nothing of the packet is shown */
+    struct classify_context *context;
+    struct redirect_records *records;
+    SOCKADDR_IN *original;
+};
+struct verdict view_classify(UINT16 layer, struct view *view);
+
+enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+
+/* A referenced flow for the first packet of a connection, or NULL with the reason to drop it. */
+struct flow *ale_connect(struct packet *packet, BOOL *absorb);
+struct flow *ale_accept(struct packet *packet, BOOL *absorb);
+BOOL ale_established(struct flow *flow, struct packet *packet); /* FALSE: the connection must be closed */
+BOOL stream_indicate(struct flow *flow, struct packet *packet); /* FALSE: the segment is dropped */
+UINT32 flow_flags(const struct flow *flow);
+
+#endif
