@@ -1,0 +1,244 @@
+"""Building an image: base layer, finish, disk; everything in a temporary folder that becomes the image by a rename."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import json
+import os
+import shlex
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.config.directories import cache_root
+from harness.errors import DeadlineExpired, HarnessError, HostError, ImageBuildError
+from harness.images.cache import TEMPORARY, Image, images_root, load_image, remove_tree
+from harness.images.initrd import write_initrd
+from harness.images.recipe import Recipe
+from harness.images.secrets import make_secrets
+from harness.process import Completed, find_tool, run
+from harness.steps import note, step
+from harness.waiting import Deadline
+
+SUITE = "bookworm"
+_ROOM = 4 << 30  # the base layer, its unpacked tree and the raw disk lie on the host at the same time
+_BUILD_SECONDS = 1800.0
+
+
+def build_image(recipe: Recipe, image_hash: str) -> Image:
+    """Build the image and put it into its place; the caller holds the lock of the name.
+
+    Raises ImageBuildError; nothing half-built is left behind.
+    """
+    final = images_root() / f"{recipe.name}-{image_hash}"
+    _check_host()
+    deadline = Deadline(_BUILD_SECONDS)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{recipe.name}-", dir=images_root()))
+    try:
+        temporary.chmod(0o711)
+        with step(f"build image '{recipe.name}'", hash=image_hash):
+            _build_model(recipe, deadline)
+            base = _base_layer(recipe, deadline)
+            work = temporary / "work"
+            work.mkdir(mode=0o755)
+            with step("install model, init and WinRM endpoint"):
+                _finish(recipe, base, work, temporary / "secrets", deadline)
+            with step("compress the disk"):
+                _run(["qemu-img", "convert", "-c", "-O", "qcow2", work / "disk.raw", temporary / "disk.qcow2"], deadline)
+            (work / "vmlinuz").rename(temporary / "vmlinuz")
+            write_initrd(work / "initrd", temporary / "initrd.img")
+            for name in ("disk.qcow2", "vmlinuz", "initrd.img"):
+                (temporary / name).chmod(0o644)
+            _write_manifest(recipe, image_hash, work, temporary)
+            _remove_work(work, deadline)
+            if final.exists():
+                remove_tree(final)
+            temporary.rename(final)
+    except ImageBuildError:
+        raise
+    except OSError as error:
+        raise _explain(str(error), error.errno == errno.ENOSPC) from error
+    except HostError as error:
+        raise _explain(error.message, "No space left on device" in error.message, error.hint) from error
+    except DeadlineExpired as error:
+        raise ImageBuildError(f"Image '{recipe.name}' was not built in time: {error.message}") from error
+    finally:
+        if temporary.exists():
+            _remove_work(temporary, Deadline(60))
+    image = load_image(final)
+    if image is None:
+        raise ImageBuildError(f"The image in '{final}' is not complete right after its build.")
+    note(f"image '{recipe.name}' is ready", path=str(final), megabytes=image.disk.stat().st_size >> 20)
+    return image
+
+
+def _explain(message: str, disk_full: bool, hint: str | None = None) -> ImageBuildError:
+    if disk_full:
+        free = shutil.disk_usage(images_root()).free >> 20
+        return ImageBuildError(
+            f"The disk became full while the image was built ({free} MB are free in '{images_root()}'): {message}",
+            hint="Free some space, or set WFP_HIL_CACHE to a folder on another disk.",
+        )
+    return ImageBuildError(f"The image could not be built: {message}", hint=hint)
+
+
+def _check_host() -> None:
+    missing = [tool for tool in ("mmdebstrap", "qemu-img", "mke2fs", "unshare") if find_tool(tool) is None]
+    if missing:
+        raise ImageBuildError(
+            f"Building an image needs programs that are not installed: {', '.join(missing)}.",
+            hint="'make setup' installs all that is needed.",
+        )
+    free = shutil.disk_usage(images_root()).free
+    if free < _ROOM:
+        raise ImageBuildError(
+            f"Building an image needs {_ROOM >> 20} MB on disk and '{images_root()}' has {free >> 20} MB.",
+            hint="Free some space, or set WFP_HIL_CACHE to a folder on another disk.",
+        )
+
+
+def _build_model(recipe: Recipe, deadline: Deadline) -> None:
+    if (recipe.model / "install.sh").is_file():
+        with step("build the WFP model"):
+            _run(["make", "-s", "-C", recipe.model], deadline)
+    else:
+        note("there is no WFP model: the image will have none")
+
+
+def _base_layer(recipe: Recipe, deadline: Deadline) -> Path:
+    base = cache_root() / "bases" / f"{recipe.name}-{recipe.base_hash()}.tar"
+    if base.is_file():
+        note("the base layer is in the cache", path=str(base))
+        return base
+    base.parent.mkdir(parents=True, exist_ok=True)
+    half = base.with_suffix(f".{os.getpid()}.half.tar")
+    root = os.geteuid() == 0
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded_paths]
+    options += [f"--aptopt={option}" for option in _apt_options(deadline)]
+    try:
+        with step("unpack Debian and make the Wine prefix"):
+            _run(
+                [
+                    "mmdebstrap",
+                    "--mode=root" if root else "--mode=unshare",
+                    "--variant=essential",
+                    f"--include={','.join(recipe.packages)}",
+                    '--aptopt=APT::Install-Recommends "false"',
+                    "--dpkgopt=force-unsafe-io",
+                    *options,
+                    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+                    f"--customize-hook={shlex.quote(str(recipe.steps / 'base.sh'))}",
+                    SUITE,
+                    half,
+                    *_apt_sources(),
+                ],
+                deadline,
+            )
+        half.rename(base)
+    finally:
+        half.unlink(missing_ok=True)
+    for old in base.parent.glob(f"{recipe.name}-*.tar"):
+        if old != base and not old.name.endswith(".half.tar"):
+            old.unlink()
+    return base
+
+
+def _apt_sources() -> list[Path]:
+    """The host's own package sources, where the host is the Debian that the guest is; else mmdebstrap's default."""
+    release = Path("/etc/os-release").read_text()
+    if f"VERSION_CODENAME={SUITE}" not in release or "ID=debian" not in release.splitlines():
+        return []
+    folder = Path("/etc/apt/sources.list.d")
+    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]
+    return [path for path in files if path.is_file() and SUITE in path.read_text() and "debian" in path.read_text()][:1]
+
+
+def _apt_options(deadline: Deadline) -> list[str]:
+    """How the host's apt reaches its sources: proxies, and whether old indexes are accepted."""
+    lines = _run(["apt-config", "dump", "Acquire"], deadline).stdout.splitlines()
+    wanted = ("acquire::http::proxy", "acquire::https::proxy", "acquire::check-valid-until", "acquire::retries")
+    return [line.rstrip(";") for line in lines if line.lower().startswith(wanted) and '""' not in line]
+
+
+def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadline: Deadline) -> None:
+    secrets = make_secrets()
+    secrets.write_for_host(secrets_folder)
+    overlay = work / "overlay"
+    programs = overlay / "usr" / "lib" / "wfp-hil"
+    programs.mkdir(parents=True)
+    shutil.copy(recipe.folder / "init" / "init", programs / "init")
+    packages = overlay / "usr" / "lib" / "python3" / "dist-packages"
+    shutil.copytree(
+        recipe.folder / "winrm" / "wfp_winrm", packages / "wfp_winrm", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(
+        Path(sysconfig.get_path("purelib")) / "spnego",
+        packages / "spnego",
+        ignore=shutil.ignore_patterns("__pycache__", "*.pyi"),
+    )
+    secrets.write_for_guest(overlay)
+    shutil.copy(recipe.folder / "init" / "sshd_config", overlay / "etc" / "ssh" / "sshd_config")
+    (overlay / "etc" / "wfp-hil" / "winrm.json").write_text(
+        json.dumps(
+            {
+                "address": "10.0.2.15",
+                "port": 5986,
+                "certificate": "/etc/wfp-hil/winrm.pem",
+                "users": "/etc/wfp-hil/users",
+                "runner": "wine",
+                "wine": "/usr/lib/wine/wine64",
+                "prefix": "/var/lib/wfp/prefix",
+            }
+        )
+    )
+    if (recipe.model / "install.sh").is_file():
+        target = overlay / "var" / "lib" / "wfp" / "model"
+        shutil.copytree(recipe.model, target, ignore=shutil.ignore_patterns("__pycache__", "*.o", "*.obj", "src"))
+    out = work / "out"
+    out.mkdir(mode=0o777)
+    out.chmod(0o777)
+    script = [recipe.steps / "finish.sh", base, overlay, out, recipe.steps / "initrd-init"]
+    _run([*_as_root(), "unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", *script], deadline)
+    for path in out.iterdir():
+        path.rename(work / path.name)
+
+
+def _as_root() -> list[str]:
+    """Words that make the rest of a command line run as root: of the host, or of an ordinary user's namespace."""
+    return [] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]
+
+
+def _write_manifest(recipe: Recipe, image_hash: str, work: Path, target: Path) -> None:
+    packages = dict(line.split(" ", 1) for line in (work / "packages").read_text().splitlines())
+    files = {name: (target / name).stat().st_size for name in ("disk.qcow2", "vmlinuz", "initrd.img")}
+    manifest = {
+        "name": recipe.name,
+        "hash": image_hash,
+        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "kernel": (work / "kernel-version").read_text().strip(),
+        "model": (recipe.model / "install.sh").is_file(),
+        "size_bytes": sum(files.values()),
+        "files": files,
+        "packages": packages,
+    }
+    (target / "image.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _remove_work(folder: Path, deadline: Deadline) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and os.geteuid() != 0:
+        # What the namespace's users made cannot be removed from outside of it.
+        try:
+            run([*_as_root(), "rm", "-rf", folder], deadline=deadline, check=False)
+        except HarnessError as error:
+            note(f"'{folder}' could not be removed: {error.message}")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(words: Sequence[str | Path], deadline: Deadline) -> Completed:
+    # A user who is not root has no sbin on the path, and mke2fs lives there.
+    path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+    return run(words, deadline=deadline, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"})

@@ -1,0 +1,125 @@
+"""Where images lie on the host, who may build one, and which are complete.
+
+An image is complete when its `image.json` exists in its final folder: the folder is filled under a temporary name
+and renamed as the last act, so that a half-built image is never seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.directories import cache_root
+from harness.errors import ImageBuildError
+from harness.steps import note
+
+TEMPORARY = ".building-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A complete image: a folder with the disk, what boots it, and its secrets."""
+
+    path: Path
+    name: str
+    hash: str
+    manifest: dict[str, Any]
+
+    @property
+    def disk(self) -> Path:
+        """Compressed qcow2, never written to: machines use it as backing file."""
+        return self.path / "disk.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        """Kernel for direct boot."""
+        return self.path / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """Initial RAM disk for direct boot."""
+        return self.path / "initrd.img"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder with winrm.pem, winrm.json, ssh_key and ssh_host.pub."""
+        return self.path / "secrets"
+
+
+def images_root() -> Path:
+    """Folder of all images; made when it is missing."""
+    root = cache_root() / "images"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageBuildError(
+            f"The image folder '{root}' cannot be made: {error.strerror}.",
+            hint="Set WFP_HIL_CACHE to a folder that you may write to.",
+        ) from error
+    return root
+
+
+def load_image(path: Path) -> Image | None:
+    """The image in this folder, or None when it is not complete."""
+    try:
+        manifest = json.loads((path / "image.json").read_text())
+        image = Image(path=path, name=manifest["name"], hash=manifest["hash"], manifest=manifest)
+    except (OSError, ValueError, KeyError):
+        return None
+    sizes = manifest.get("files", {})
+    for file in (image.disk, image.kernel, image.initrd):
+        if not file.is_file() or file.stat().st_size != sizes.get(file.name):
+            return None
+    return image if (image.secrets / "winrm.json").is_file() else None
+
+
+def list_images() -> list[Image]:
+    """All complete images, newest first."""
+    found = [load_image(path) for path in images_root().iterdir() if path.is_dir()]
+    return sorted((image for image in found if image), key=lambda image: str(image.manifest["built"]), reverse=True)
+
+
+@contextmanager
+def build_lock(name: str) -> Iterator[None]:
+    """Held by the one process that may build images called `name`; others wait for it, and say so."""
+    path = images_root() / f".{name}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another process builds image '{name}': waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove_stale(keep: frozenset[str] = frozenset()) -> list[Path]:
+    """Remove folders of broken-off builds and images whose hash is not in `keep`; returns what was removed.
+
+    Takes the locks of all names, so that a build in progress is never removed under its owner.
+    """
+    removed: list[Path] = []
+    names = {path.name.removeprefix(TEMPORARY).partition("-")[0] for path in images_root().iterdir() if path.is_dir()}
+    for name in sorted(names):
+        with build_lock(name):
+            for path in sorted(images_root().iterdir()):
+                if not path.is_dir() or path.name.removeprefix(TEMPORARY).partition("-")[0] != name:
+                    continue
+                image = load_image(path)
+                if image is None or image.hash not in keep:
+                    remove_tree(path)
+                    removed.append(path)
+    return removed
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all in it, at best in one rename, so that a half-removed image is not taken for one."""
+    with contextlib.suppress(OSError):
+        (path / "image.json").unlink()
+    shutil.rmtree(path, ignore_errors=True)
