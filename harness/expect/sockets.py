@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from harness.errors import ExpectationFailed, HarnessError
 from harness.expect.failure import fail
 from harness.expect.matching import Want, describe, fits
+
+# A handshake that is over on the wire may still wait for the guest's program.
+_ACCEPT_SECONDS = 5.0
 
 
 class Accepted(Protocol):
@@ -39,17 +43,11 @@ class ListenerExpect:
 
     def accepted(self, original_remote: str | None = None, *, count: int = 1) -> None:
         """Exactly `count` connections were made to it; with `original_remote` each was meant for that address."""
+        connections = [self._next(number, count) for number in range(count)]
         seen = int(self._listener.state().get("accepted", 0))
         if seen != count:
-            raise fail(
-                "expect(listener).accepted",
-                f"{count} connections accepted at {self._listener.local}",
-                f"{seen}",
-            )
-        if original_remote is None:
-            return
-        for _ in range(count):
-            connection = self._listener.accept()
+            raise self._wrong_count(count, seen)
+        for connection in connections if original_remote is not None else ():
             remote = original_remote_of(connection)
             if not fits(original_remote, remote):
                 raise fail(
@@ -57,6 +55,16 @@ class ListenerExpect:
                     f"a connection that was meant for {original_remote}",
                     f"one from {connection.peer} that was meant for {remote}",
                 )
+
+    def _next(self, number: int, count: int) -> Accepted:
+        try:
+            connection: Accepted = self._listener.accept(seconds=_ACCEPT_SECONDS)
+        except HarnessError as error:
+            raise self._wrong_count(count, number) from error
+        return connection
+
+    def _wrong_count(self, wanted: int, seen: int) -> ExpectationFailed:
+        return fail("expect(listener).accepted", f"{wanted} connections accepted at {self._listener.local}", f"{seen}")
 
     def nothing(self) -> None:
         """No connection was made to it."""

@@ -148,11 +148,11 @@ class GuestBench:
 
     def tidy(self) -> None:
         """Undo what a scenario set up, without putting the guest back."""
-        if not self.driver_runs():
-            self.service.start()
-        self.control.clear()
         self.probe.close_all()
         self.stations.reset()
+        self.probe.request("drv_close")
+        self.service.stop()  # its dynamic session goes with it, and with that every object it added
+        self.service.start()
         self.control.drain()
 
     def check(self) -> None:

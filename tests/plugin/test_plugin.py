@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -137,7 +137,7 @@ def test_it(driver, fence, trace):
     assert "wanted exactly 1 event with layer='ALE_CONNECT_REDIRECT_V4', action='permit'" in message
     assert "Nearest miss: event 1 classify ALE_CONNECT_REDIRECT_V4 block, whose action 'block'" in message
     assert message.endswith("timeline.txt")
-    case = ElementTree.parse(out / "junit.xml").find(".//testcase/failure")  # our own file
+    case = ET.parse(out / "junit.xml").find(".//testcase/failure")  # our own file
     assert case is not None
     assert case.get("message") == message
 
