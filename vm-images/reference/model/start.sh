@@ -12,6 +12,8 @@ set_sysctl all/rp_filter 0
 set_sysctl wfp0/route_localnet 1
 set_sysctl wfp0/accept_local 1
 echo 1 > /proc/sys/net/ipv6/conf/test0/disable_ipv6 2> /dev/null || true
+# Wine ends its services with its last ordinary process, and the engine with them: this one never ends.
+(sleep infinity | exec "$wine" cmd.exe) > /dev/null 2>&1 &
 for _ in 1 2 3; do
     if "$wine" sc.exe start wfpengine; then
         exit 0
