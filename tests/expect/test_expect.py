@@ -1,0 +1,190 @@
+"""Expectations: when they hold, when they fail, and what their failures say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from harness.errors import DeadlineExpired, ExpectationFailed, GuestHung, UsageError
+from harness.expect import Fence, expect, timeline_at
+from harness.guest import ProbeClient, ProbeListener
+from harness.trace import Trace
+
+MACS = {"src": "52:54:00:77:66:10", "dst": "02:00:c0:00:02:01"}
+
+
+def witness(*packets: object) -> SimpleNamespace:
+    frames = [
+        SimpleNamespace(number=number, direction="from-guest", raw=bytes(packet))
+        for number, packet in enumerate(packets, 1)
+    ]
+    return SimpleNamespace(frames=lambda: frames)
+
+
+SYN = Ether(**MACS) / IP(src="192.0.2.2", dst="198.51.100.5") / TCP(sport=49152, dport=80, flags="S")
+DATAGRAM = Ether(**MACS) / IP(src="192.0.2.2", dst="198.51.100.5") / UDP(sport=1024, dport=53) / b"a secret"
+DAMAGED = bytes(DATAGRAM)[:-1] + b"X"
+
+
+def trace(*records: dict[str, object]) -> Trace:
+    made = Trace()
+    made.take({"seq": number, "time_100ns": 0, "kind": 1, **fields} for number, fields in enumerate(records, 1))
+    return made
+
+
+def test_none_holds_when_no_frame_fits() -> None:
+    expect(witness(SYN, Ether(**MACS) / ARP())).none(dst="198.51.100.6")
+    expect(witness(SYN)).none(dst="198.51.100.5:81")
+    expect(witness()).none()
+
+
+def test_none_names_the_frames_that_fit() -> None:
+    with pytest.raises(ExpectationFailed) as failure:
+        expect(witness(DATAGRAM, SYN)).none(dst="198.51.100.5", proto="tcp")
+
+    assert str(failure.value) == (
+        "expect(witness).none: wanted no frame with dst='198.51.100.5', proto='tcp', saw 1: "
+        "frame 2 from-guest tcp 192.0.2.2:49152 > 198.51.100.5:80 [S]."
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dst": "198.51.100.5"}, {"dst": ":80"}, {"dst": "198.51.100.5:80"}, {"dport": 80}, {"flags": "S"},
+        {"src": "192.0.2.2:49152", "proto": "tcp", "checksums": "right"}, {"dport": lambda port: port < 100},
+        {"flags": {"S", "SA"}},
+    ],
+)  # fmt: skip
+def test_one_finds_a_frame_by_any_of_its_fields(fields: dict[str, object]) -> None:
+    expect(witness(DATAGRAM, SYN)).one(dport=80, **{k: v for k, v in fields.items() if k != "dport"})
+    expect(witness(SYN)).one(**fields)
+
+
+def test_payloads_are_compared_whole_or_by_what_they_hold() -> None:
+    expect(witness(DATAGRAM)).one(payload=b"a secret")
+    expect(witness(DATAGRAM)).one(contains=b"secret")
+    expect(witness(DATAGRAM)).none(payload=b"secret")
+    expect(witness(DATAGRAM)).none(contains=b"Secret")
+
+
+def test_a_wrong_checksum_is_told() -> None:
+    with pytest.raises(ExpectationFailed, match="UDP checksum is 0x"):
+        expect(witness(DAMAGED)).one(proto="udp", checksums="right")
+
+
+def test_a_misspelt_field_is_no_reason_for_none_to_hold() -> None:
+    with pytest.raises(UsageError, match="no field 'port'"):
+        expect(witness(SYN)).none(port=80)
+
+
+def test_the_nearest_miss_says_in_what_it_differs_and_where_the_timeline_is() -> None:
+    seen = trace({"layer": 48, "action": 0x1002}, {"layer": 66, "action": 0x1001, "remote_addr": "198.51.100.5"})
+
+    with timeline_at(Path("out/x/timeline.txt")), pytest.raises(ExpectationFailed) as failure:
+        expect(seen).one(layer="ALE_CONNECT_REDIRECT_V4", action="permit", remote="198.51.100.5")
+
+    text = str(failure.value)
+    assert "saw none among 2 events" in text
+    assert "Nearest miss: event 2 classify ALE_CONNECT_REDIRECT_V4 block" in text
+    assert "whose action 'block' is not as wanted" in text
+    assert text.endswith("Timeline: out/x/timeline.txt")
+
+
+def test_count_one_and_some_count() -> None:
+    seen = trace({"action": 0x1002}, {"action": 0x1002})
+
+    expect(seen).count(2, action="permit")
+    expect(seen).some(action="permit")
+    with pytest.raises(ExpectationFailed, match=r"wanted exactly 1 event .* saw 2"):
+        expect(seen).one(action="permit")
+    with pytest.raises(ExpectationFailed, match="at least one event"):
+        expect(seen).some(action="block")
+
+
+def test_in_order_does_not_use_one_event_twice() -> None:
+    seen = trace({"kind": 3}, {"kind": 11}, {"kind": 4, "status": 0})
+
+    expect(seen).in_order({"kind": "inject"}, {"kind": "inject-complete", "status": "STATUS_SUCCESS"})
+    with pytest.raises(ExpectationFailed, match="number 2 of 2"):
+        expect(seen).in_order({"kind": "self"}, {"kind": "inject"})
+    with pytest.raises(ExpectationFailed, match="number 2 of 2"):
+        expect(seen).in_order({"kind": "inject"}, {"kind": "inject"})
+
+
+class Listener(ProbeListener):
+    """A listener whose probe is two lists."""
+
+    def __init__(self, contexts: list[bytes], *, extra: int = 0) -> None:
+        super().__init__(ProbeClient(), 1, local="127.0.0.1:8080")
+        self.contexts, self.count = contexts, len(contexts) + extra
+
+    def state(self) -> dict[str, object]:
+        return {"accepted": self.count}
+
+    def accept(self, *, seconds: float = 10.0) -> SimpleNamespace:
+        if not self.contexts:
+            raise DeadlineExpired("nobody came")
+        context = self.contexts.pop(0)
+        return SimpleNamespace(peer="192.0.2.2:1", local="", redirect_context=lambda: context)
+
+
+MEANT = bytes([198, 51, 100, 5, 0, 80, 0, 0])
+
+
+def test_a_listener_is_judged_by_number_and_by_what_its_connections_were_meant_for() -> None:
+    expect(Listener([MEANT])).accepted(original_remote="198.51.100.5:80")
+    expect(Listener([])).nothing()
+    with pytest.raises(ExpectationFailed, match=r"wanted 1 connections accepted at 127\.0\.0\.1:8080, saw 0"):
+        expect(Listener([])).accepted()
+    with pytest.raises(ExpectationFailed, match="saw 2"):
+        expect(Listener([MEANT], extra=1)).accepted()
+    with pytest.raises(ExpectationFailed, match=r"meant for 198\.51\.100\.5:80"):
+        expect(Listener([MEANT])).accepted(original_remote="198.51.100.5:81")
+
+
+def test_bytes_that_differ_say_from_where() -> None:
+    expect(b"same").equals(b"same")
+    with pytest.raises(ExpectationFailed, match="the same up to offset 2"):
+        expect(b"abXd").equals(b"abcd")
+
+
+class Driver:
+    """A driver that reaches its marker after some reads."""
+
+    def __init__(self, reads: int) -> None:
+        self.reads = reads
+        self.order: list[str] = []
+
+    def ping(self, deadline: object) -> None:
+        self.order.append("ping")
+
+    def drain(self) -> int:
+        self.order.append("drain")
+        return 7
+
+    def read_events(self) -> SimpleNamespace:
+        self.reads -= 1
+        events = [{"seq": 7, "time_100ns": 1, "kind": 8}] if self.reads == 0 else []
+        return SimpleNamespace(dropped=0, events=events)
+
+
+def test_the_fence_pings_drains_pings_and_reads_up_to_the_marker() -> None:
+    driver = Driver(reads=3)
+    seen = Trace(driver)
+
+    Fence([driver], driver, seen)(seconds=5)
+
+    assert driver.order == ["ping", "drain", "ping"]
+    assert seen.has_marker(7)
+
+
+def test_a_fence_that_does_not_close_is_a_hang() -> None:
+    driver = Driver(reads=-1)
+
+    with pytest.raises(GuestHung, match=r"did not close within 0 s.*marker, event 7"):
+        Fence([driver], driver, Trace(driver))(seconds=0.05)
