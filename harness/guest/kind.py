@@ -9,6 +9,9 @@ from typing import ClassVar
 from harness.guest.transport import CommandResult
 from harness.waiting import Deadline
 
+Run = Callable[[str, Deadline], CommandResult]
+ReadFile = Callable[[str], bytes]
+
 
 class GuestKind(ABC):
     """One kind of guest; everything that is not here is the same for all."""
@@ -16,9 +19,9 @@ class GuestKind(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def read_boot_id(self, run: Callable[[str, Deadline], CommandResult], deadline: Deadline) -> str:
+    def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:
         """A text that is different after every boot and the same until the next one."""
 
     @abstractmethod
-    def find_hash(self, run: Callable[[str, Deadline], CommandResult], path: str, deadline: Deadline) -> str | None:
+    def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
         """SHA-256 of a file in the guest, or None when the guest has no command for it."""

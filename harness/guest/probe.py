@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from harness.errors import GuestError, TransportError
 from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
 from harness.waiting import Deadline
+from harness.wfp import status_name
 
 __all__ = ["Pending", "ProbeClient", "ProbeError", "ProbeListener", "ProbeSocket", "ProbeUdp", "Reply"]
 
@@ -37,9 +38,10 @@ class ProbeError(GuestError):
 
     def __init__(self, op: str, reply: Reply) -> None:
         self.op = op
-        self.name = str(reply.get("error", "unknown"))
+        status = reply.get("ntstatus")
+        self.name = status_name(int(status)) if status is not None else str(reply.get("error", "unknown"))
         self.code = int(reply.get("code", 0) or 0)
-        self.ntstatus = reply.get("ntstatus")
+        self.ntstatus = int(status) if status is not None else None
         self.reply = reply
         words = reply.get("message")
         super().__init__(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from harness.errors import GuestError
-from harness.guest.kind import GuestKind
-from harness.guest.transport import CommandResult
+from harness.guest.kind import GuestKind, ReadFile, Run
 from harness.waiting import Deadline
 
-Run = Callable[[str, Deadline], CommandResult]
+_BOOT_ID = r"C:\wfp-hil\boot-id"
 
 
 class ReferenceGuest(GuestKind):
@@ -17,22 +14,16 @@ class ReferenceGuest(GuestKind):
 
     name = "reference"
 
-    def read_boot_id(self, run: Run, deadline: Deadline) -> str:
-        """What init wrote to C:\\wfp-hil\\boot-id at boot.
+    def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:  # noqa: ARG002 - as for all kinds
+        """What init wrote at boot; fetched as a file, for a command costs Wine seconds while it is booting.
 
-        Raises GuestError when the file is not there.
+        Raises GuestError when the file is empty.
         """
-        done = run(r"type C:\wfp-hil\boot-id", deadline)
-        if done.exit_code != 0 or not done.stdout.strip():
-            raise GuestError(
-                rf"C:\wfp-hil\boot-id could not be read in the guest: {done.stderr.strip() or 'it is empty'}",
-                command=done.command,
-                exit_code=done.exit_code,
-                stdout=done.stdout,
-                stderr=done.stderr,
-            )
-        return done.stdout.strip()
+        boot_id = read_file(_BOOT_ID).decode(errors="replace").strip()
+        if not boot_id:
+            raise GuestError(f"'{_BOOT_ID}' in the guest is empty.", hint="init in the image writes it at boot.")
+        return boot_id
 
-    def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:  # noqa: ARG002 - same for all kinds
+    def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:  # noqa: ARG002 - as for all kinds
         """Nothing: Wine's certutil is a stub, so files are read back."""
         return None

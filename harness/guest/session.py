@@ -73,9 +73,13 @@ class Guest:
         """Copy a file of the guest to this host, and give back its SHA-256."""
         return self.files.get(to_sftp_path(remote), local)
 
+    def read(self, remote: str) -> bytes:
+        """Content of a small file of the guest."""
+        return self.files.read(to_sftp_path(remote))
+
     def boot_id(self, *, deadline: Deadline | None = None) -> str:
         """A text that changes with every boot of the guest."""
-        return self.kind.read_boot_id(self.winrm.run, deadline or Deadline(_RUN_SECONDS))
+        return self.kind.read_boot_id(self.winrm.run, self.read, deadline or Deadline(_RUN_SECONDS))
 
     def probe(self) -> ProbeClient:
         """The running probe; started when there is none."""

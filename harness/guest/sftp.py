@@ -95,6 +95,16 @@ class SftpTransport:
                 partial.unlink(missing_ok=True)
         return hashlib.sha256(local.read_bytes()).hexdigest()
 
+    def read(self, remote: str) -> bytes:
+        """Content of a small file in the guest."""
+
+        def fetch() -> bytes:
+            with self._sftp().open(remote, "rb") as source:
+                return source.read()
+
+        with self._lock:
+            return self._resumed(fetch, f"reading '{remote}'")
+
     def remove(self, remote: str) -> None:
         """Delete a file in the guest; one that does not exist is no error."""
 

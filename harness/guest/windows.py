@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from harness.errors import GuestError
-from harness.guest.kind import GuestKind
-from harness.guest.transport import CommandResult
+from harness.guest.kind import GuestKind, ReadFile, Run
 from harness.waiting import Deadline
-
-Run = Callable[[str, Deadline], CommandResult]
 
 _BOOT_ID = (
     'powershell -NoProfile -Command "(Get-CimInstance Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().Ticks"'
@@ -21,7 +16,7 @@ class WindowsGuest(GuestKind):
 
     name = "windows"
 
-    def read_boot_id(self, run: Run, deadline: Deadline) -> str:
+    def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:  # noqa: ARG002 - as for all kinds
         """The time of the last boot, in ticks."""
         return run(_BOOT_ID, deadline).stdout.strip()
 

@@ -72,9 +72,19 @@ def test_damaged_secrets_are_named(secrets, damage):
 
 
 def test_boot_id_of_the_reference_guest():
-    assert ReferenceGuest().read_boot_id(answers("0815\r\n"), Deadline(1)) == "0815"
-    with pytest.raises(GuestError, match="boot-id could not be read in the guest: File not found"):
-        ReferenceGuest().read_boot_id(answers(stderr="File not found", exit_code=1), Deadline(1))
+    def no_command(command, deadline):
+        raise AssertionError(command)
+
+    assert ReferenceGuest().read_boot_id(no_command, lambda path: b"0815\n", Deadline(1)) == "0815"
+    with pytest.raises(GuestError, match="boot-id' in the guest is empty"):
+        ReferenceGuest().read_boot_id(no_command, lambda path: b"\n", Deadline(1))
+
+
+def test_boot_id_of_windows_is_its_boot_time():
+    def no_file(path):
+        raise AssertionError(path)
+
+    assert WindowsGuest().read_boot_id(answers("638679\r\n"), no_file, Deadline(1)) == "638679"
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,12 @@ def test_get_of_what_does_not_exist_leaves_nothing(files, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_read_gives_the_content(files, server):
+    (server.root / "boot-id").write_bytes(b"0815\n")
+
+    assert files.read("/boot-id") == b"0815\n"
+
+
 def test_make_folder_twice_and_remove_twice(files, server, big):
     files.make_folder("/d")
     files.make_folder("/d")
