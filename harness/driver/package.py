@@ -78,6 +78,11 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
         directories = pe.OPTIONAL_HEADER.DATA_DIRECTORY
         if len(directories) <= _SECURITY:
             raise DriverPackageError(f"'{path}' ends in the middle of its headers.", hint="Was it copied whole?")
+        if pe.OPTIONAL_HEADER.AddressOfEntryPoint == 0:
+            raise DriverPackageError(
+                f"'{path}' has no entry point, wanted DriverEntry.",
+                hint="With mingw-w64: -Wl,--entry,DriverEntry, and see whether the linker found it.",
+            )
         pe.parse_data_directories([pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]])
         return DriverPackage(
             path=path,

@@ -119,6 +119,11 @@ def test_a_program_is_no_driver(make_driver):
         load_package(make_driver(subsystem="console"))
 
 
+def test_a_driver_without_entry_is_named(tiny, tmp_path):
+    with pytest.raises(DriverPackageError, match="has no entry point, wanted DriverEntry"):
+        load_package(patched(tiny, tmp_path, 24 + 16, bytes(4)))
+
+
 def test_a_damaged_list_of_functions_is_the_hosts_fault(tmp_path):
     path = tmp_path / "imports.json"
     path.write_text('{"guest": "x"}')
