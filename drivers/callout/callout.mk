@@ -1,7 +1,7 @@
 CALLOUT_SOURCES := $(wildcard callout/*.c)
 CALLOUT_OBJECTS := $(patsubst callout/%.c,$(BUILD)/callout/%.o,$(CALLOUT_SOURCES))
-CALLOUT_CFLAGS  := $(COMMON) -Iinclude/mingw -mcmodel=small -mno-red-zone -fno-stack-protector -mgeneral-regs-only \
-                   -ffreestanding -fno-builtin-memset -DPOOL_NX_OPTIN=0
+CALLOUT_CFLAGS  := $(COMMON) -Iinclude/mingw \
+                   -fno-stack-protector -mno-red-zone
 CALLOUT_LDFLAGS := -nostdlib -shared -Wl,--subsystem,native -Wl,--entry,DriverEntry -Wl,--image-base,0x140000000 \
                    -Wl,--dynamicbase -Wl,--nxcompat -Wl,--exclude-all-symbols $(LDREPRO)
 

@@ -1,0 +1,155 @@
+/*
+ * wfpcallout.sys: a callout driver that does what it is told and records everything it did.
+ *
+ * entry.c the device; engine.c the session with the filter engine; rules.c rules and their filters; classify.c what every
+ * callout does first; redirect.c, inject.c and flow.c what the rules ask for; events.c the ring; lab.c single calls.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef CALLOUT_H
+#define CALLOUT_H
+
+#define NDIS_SUPPORT_NDIS6 1
+#define NDIS630 1
+#include <ntddk.h>
+#ifdef _MSC_VER
+#pragma warning(push)
+#pragma warning(disable : 4201) /* nameless unions in the kit's own headers */
+#endif
+#include <ndis.h>
+#include <ws2ipdef.h>
+#include <fwpsk.h>
+#include <fwpmk.h>
+#ifdef _MSC_VER
+#pragma warning(pop)
+#endif
+#include "wfpcallout_ioctl.h"
+
+#define TAG 0x6f636677u /* 'wfco' in a dump */
+#ifdef __MINGW32__
+/* mingw-w64 inlines this as a read of a fixed kernel address; ntoskrnl.exe exports it on x64 as well. */
+WFP_ABI_IMPORT ULONGLONG NTAPI interrupt_time(void) __asm__("__imp_KeQueryInterruptTime");
+#endif
+#define SLOTS 2
+#define NO_FIELD 0xFFFF
+
+enum { LAYER_IPPACKET, LAYER_TRANSPORT, LAYER_DATAGRAM, LAYER_STREAM, LAYER_ALE, LAYER_FLOW, LAYER_REDIRECT };
+
+/* One layer that the driver has callouts at, and where its fields stand. */
+typedef struct LAYER {
+    UINT16 id;
+    UINT8 family;
+    UINT8 kind;
+    BOOLEAN inbound; /* DATAGRAM_DATA: asked of the packet */
+    const GUID *key;
+    UINT16 local_address, remote_address, local_port, remote_port, protocol, flags, interface_index, sub_interface;
+    UINT16 direction;
+} LAYER;
+
+extern const LAYER layers[];
+extern const ULONG layer_count;
+const LAYER *find_layer(UINT16 id);
+
+/* What a classify is about. */
+typedef struct TRAFFIC {
+    const LAYER *layer;
+    const FWPS_INCOMING_VALUES0 *values;
+    const FWPS_INCOMING_METADATA_VALUES0 *metadata;
+    BOOLEAN inbound;
+    UINT32 ip_header, transport_header; /* sizes in front of the data offset, where the layer has them */
+    WFPCALLOUT_EVENT event;             /* addresses, ports, flow: filled in once */
+} TRAFFIC;
+
+typedef struct DRIVER {
+    DRIVER_OBJECT *object;
+    DEVICE_OBJECT *device;
+    HANDLE engine;
+    HANDLE redirect;
+    HANDLE network[2], transport; /* injection handles: network for IPv4 and IPv6 */
+    NDIS_HANDLE ndis, pool;
+    KEVENT control;               /* one IOCTL at a time that changes anything; a lock that keeps PASSIVE_LEVEL */
+} DRIVER;
+extern DRIVER driver;
+
+/* engine.c */
+NTSTATUS engine_start(void);
+void engine_stop(void);
+NTSTATUS injection_create(void);
+void injection_destroy(void);
+UINT32 callout_id(const LAYER *layer, ULONG slot);
+void callout_key(const LAYER *layer, ULONG slot, GUID *key);
+NTSTATUS callout_register(const LAYER *layer, ULONG slot);
+extern const GUID sublayer_keys[SLOTS];
+extern const GUID provider_key;
+
+/* rules.c */
+void rules_start(void);
+NTSTATUS rule_add(const WFPCALLOUT_RULE *rule, UINT64 *id);
+NTSTATUS rule_remove(UINT64 id);
+UINT64 rules_clear(void);
+UINT64 rules_count(void);
+/* A copy of the rule, counted as one hit; FALSE when it is gone. */
+BOOLEAN rule_hit(UINT64 id, WFPCALLOUT_RULE *rule, BOOLEAN *exhausted);
+typedef struct CONDITIONS {
+    FWPM_FILTER_CONDITION0 conditions[6];
+    FWP_BYTE_ARRAY16 addresses[2];
+    UINT32 count;
+} CONDITIONS;
+void conditions_build(CONDITIONS *out, const LAYER *layer, UINT8 protocol, const UINT8 *local, const UINT8 *remote,
+                      UINT16 local_port, UINT16 remote_port);
+
+/* classify.c */
+void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_METADATA_VALUES0 *metadata, void *data,
+                    const void *context, const FWPS_FILTER1 *filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0 *out);
+NTSTATUS NTAPI notify(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID *key, FWPS_FILTER1 *filter);
+BOOLEAN is_zero(const UINT8 *address, ULONG length);
+
+/* redirect.c */
+void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+              FWPS_CLASSIFY_OUT0 *out);
+
+/* inject.c */
+NTSTATUS inject_start(void);
+void inject_stop(void);
+HANDLE inject_handle(const LAYER *layer);
+BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list);
+NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes);
+void inject_release_held(UINT64 rule); /* 0: of every rule */
+NTSTATUS inject_drain(ULONG milliseconds);
+void inject_stats(WFPCALLOUT_STATS *stats);
+
+/* packet.c */
+void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *source, const UINT8 *destination,
+                      UINT8 protocol);
+ULONG packet_replace(UINT8 *bytes, ULONG length, const WFPCALLOUT_RULE *rule);
+BOOLEAN packet_transport(const UINT8 *bytes, ULONG length, UINT8 *protocol, ULONG *offset);
+
+/* flow.c */
+void flow_start(void);
+void flow_associate(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule);
+void NTAPI flow_deleted(UINT16 layer, UINT32 callout, UINT64 context);
+BOOLEAN flow_remove_all(void); /* TRUE when none is left */
+UINT64 flow_count(void);
+
+/* events.c */
+NTSTATUS events_start(void);
+void events_stop(void);
+UINT64 event_record(WFPCALLOUT_EVENT *event);
+UINT64 event_simple(UINT8 kind, UINT16 layer, NTSTATUS status, UINT64 rule, UINT64 value);
+ULONG events_read(WFPCALLOUT_EVENTS *head, ULONG capacity);
+void events_stats(WFPCALLOUT_STATS *stats);
+
+/* lab.c */
+NTSTATUS lab_call(const WFPCALLOUT_LAB *call, UINT64 *value);
+void lab_stop(void);
+UINT64 lab_handles(void);
+
+static __inline void *allocate(SIZE_T size)
+{
+    void *memory = ExAllocatePoolWithTag(NonPagedPoolNx, size, TAG);
+    if (memory)
+        RtlZeroMemory(memory, size);
+    return memory;
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* The layers that the driver has callouts at. SPDX-License-Identifier: MIT */
+#include "callout.h"
+
+#define F(layer, field) FWPS_FIELD_##layer##_##field
+#define ENTRY(name, fam, what, in, lp, rp, proto, ifindex, subif, dir)                                                 \
+    {FWPS_LAYER_##name, fam, what, in, &FWPM_LAYER_##name, F(name, IP_LOCAL_ADDRESS), F(name, IP_REMOTE_ADDRESS), lp, rp, \
+     proto, F(name, FLAGS), ifindex, subif, dir}
+#define IPPACKET(name, fam, in)                                                                                        \
+    ENTRY(name, fam, LAYER_IPPACKET, in, NO_FIELD, NO_FIELD, NO_FIELD, F(name, INTERFACE_INDEX),                        \
+          F(name, SUB_INTERFACE_INDEX), NO_FIELD)
+#define TRANSPORT(name, fam, in)                                                                                       \
+    ENTRY(name, fam, LAYER_TRANSPORT, in, F(name, IP_LOCAL_PORT), F(name, IP_REMOTE_PORT), F(name, IP_PROTOCOL),        \
+          F(name, INTERFACE_INDEX), F(name, SUB_INTERFACE_INDEX), NO_FIELD)
+#define DATAGRAM(name, fam)                                                                                            \
+    ENTRY(name, fam, LAYER_DATAGRAM, FALSE, F(name, IP_LOCAL_PORT), F(name, IP_REMOTE_PORT), F(name, IP_PROTOCOL),      \
+          F(name, INTERFACE_INDEX), F(name, SUB_INTERFACE_INDEX), F(name, DIRECTION))
+#define STREAM(name, fam)                                                                                              \
+    ENTRY(name, fam, LAYER_STREAM, FALSE, F(name, IP_LOCAL_PORT), F(name, IP_REMOTE_PORT), NO_FIELD, NO_FIELD, NO_FIELD, \
+          F(name, DIRECTION))
+#define ALE(name, fam, what, in)                                                                                       \
+    ENTRY(name, fam, what, in, F(name, IP_LOCAL_PORT), F(name, IP_REMOTE_PORT), F(name, IP_PROTOCOL), NO_FIELD,         \
+          NO_FIELD, NO_FIELD)
+
+const LAYER layers[] = {
+    IPPACKET(INBOUND_IPPACKET_V4, 4, TRUE),
+    IPPACKET(INBOUND_IPPACKET_V6, 6, TRUE),
+    IPPACKET(OUTBOUND_IPPACKET_V4, 4, FALSE),
+    IPPACKET(OUTBOUND_IPPACKET_V6, 6, FALSE),
+    TRANSPORT(INBOUND_TRANSPORT_V4, 4, TRUE),
+    TRANSPORT(INBOUND_TRANSPORT_V6, 6, TRUE),
+    TRANSPORT(OUTBOUND_TRANSPORT_V4, 4, FALSE),
+    TRANSPORT(OUTBOUND_TRANSPORT_V6, 6, FALSE),
+    STREAM(STREAM_V4, 4),
+    STREAM(STREAM_V6, 6),
+    DATAGRAM(DATAGRAM_DATA_V4, 4),
+    DATAGRAM(DATAGRAM_DATA_V6, 6),
+    ALE(ALE_AUTH_RECV_ACCEPT_V4, 4, LAYER_ALE, TRUE),
+    ALE(ALE_AUTH_RECV_ACCEPT_V6, 6, LAYER_ALE, TRUE),
+    ALE(ALE_AUTH_CONNECT_V4, 4, LAYER_ALE, FALSE),
+    ALE(ALE_AUTH_CONNECT_V6, 6, LAYER_ALE, FALSE),
+    ALE(ALE_FLOW_ESTABLISHED_V4, 4, LAYER_FLOW, FALSE),
+    ALE(ALE_FLOW_ESTABLISHED_V6, 6, LAYER_FLOW, FALSE),
+    ALE(ALE_CONNECT_REDIRECT_V4, 4, LAYER_REDIRECT, FALSE),
+    ALE(ALE_CONNECT_REDIRECT_V6, 6, LAYER_REDIRECT, FALSE),
+};
+const ULONG layer_count = sizeof layers / sizeof layers[0];
+
+const LAYER *find_layer(UINT16 id)
+{
+    ULONG i;
+    for (i = 0; i < layer_count; i++)
+        if (layers[i].id == id)
+            return &layers[i];
+    return NULL;
+}

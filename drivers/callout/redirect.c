@@ -1,0 +1,81 @@
+/* Connect redirection, in the order that the documents ask for. SPDX-License-Identifier: MIT */
+#include "callout.h"
+
+static void set_address(SOCKADDR_STORAGE *address, const WFPCALLOUT_RULE *rule, UINT8 family)
+{
+    UINT16 port = (UINT16)(rule->new_port << 8 | rule->new_port >> 8);
+    if (family == 4) {
+        SOCKADDR_IN *v4 = (SOCKADDR_IN *)address;
+        if (!is_zero(rule->new_addr, 4))
+            RtlCopyMemory(&v4->sin_addr, rule->new_addr, 4);
+        if (port)
+            v4->sin_port = port;
+    } else {
+        SOCKADDR_IN6 *v6 = (SOCKADDR_IN6 *)address;
+        if (!is_zero(rule->new_addr, 16))
+            RtlCopyMemory(&v6->sin6_addr, rule->new_addr, 16);
+        if (port)
+            v6->sin6_port = port;
+    }
+}
+
+void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+              FWPS_CLASSIFY_OUT0 *out)
+{
+    FWPS_CONNECTION_REDIRECT_STATE state;
+    FWPS_CONNECT_REQUEST0 *request = NULL;
+    WFPCALLOUT_REDIRECT_CONTEXT *left;
+    WFPCALLOUT_EVENT event;
+    HANDLE records = NULL;
+    UINT64 handle = 0;
+    NTSTATUS status;
+
+    if (traffic->metadata->currentMetadataValues & FWPS_METADATA_FIELD_REDIRECT_RECORD_HANDLE)
+        records = traffic->metadata->redirectRecords;
+    state = FwpsQueryConnectionRedirectState0(records, driver.redirect, NULL);
+    traffic->event.redirect_state = (UINT8)(state + 1);
+    event = traffic->event;
+    if (!(rule->flags & WFPCALLOUT_RULE_IGNORE_STATE) &&
+        (state == FWPS_CONNECTION_REDIRECTED_BY_SELF || state == FWPS_CONNECTION_PREVIOUSLY_REDIRECTED_BY_SELF)) {
+        out->actionType = FWP_ACTION_PERMIT;
+        event.kind = WFPCALLOUT_EVENT_SELF;
+        event.action = out->actionType;
+        event.value = state;
+        event_record(&event);
+        return;
+    }
+    out->actionType = FWP_ACTION_PERMIT;
+    status = FwpsAcquireClassifyHandle0((void *)context, 0, &handle);
+    if (NT_SUCCESS(status)) {
+        status = FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, (PVOID *)&request, out);
+        if (NT_SUCCESS(status)) {
+            left = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof *left, TAG);
+            if (left) {
+                left->context = rule->context;
+                RtlCopyMemory(left->remote, &request->remoteAddressAndPort, sizeof left->remote);
+                set_address((SOCKADDR_STORAGE *)&request->remoteAddressAndPort, rule, traffic->layer->family);
+                if (!(rule->flags & WFPCALLOUT_RULE_NO_REDIRECT_HANDLE))
+                    request->localRedirectHandle = driver.redirect;
+                if (!(rule->flags & WFPCALLOUT_RULE_NO_TARGET_PID))
+                    request->localRedirectTargetPID = rule->target_pid;
+                request->localRedirectContext = left; /* the engine's from here on; it frees it with the flow */
+                request->localRedirectContextSize = sizeof *left;
+            } else {
+                status = STATUS_INSUFFICIENT_RESOURCES;
+            }
+            /* Once for each pointer that was acquired, also when nothing was changed. */
+            FwpsApplyModifiedLayerData0(handle, request, 0);
+        }
+        FwpsReleaseClassifyHandle0(handle);
+    }
+    /* Acquiring the pointer left BLOCK behind, with the right to write cleared: the callout itself has to permit. */
+    if (!(rule->flags & WFPCALLOUT_RULE_FORGET_PERMIT))
+        out->actionType = FWP_ACTION_PERMIT;
+    event.kind = WFPCALLOUT_EVENT_REDIRECT;
+    event.status = status;
+    event.action = out->actionType;
+    event.new_port = rule->new_port ? rule->new_port : event.remote_port;
+    RtlCopyMemory(event.new_addr, is_zero(rule->new_addr, 16) ? event.remote_addr : rule->new_addr, 16);
+    event.value = rule->context;
+    event_record(&event);
+}
