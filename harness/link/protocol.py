@@ -59,7 +59,10 @@ class Link(Protocol):
         """Send one frame without ever waiting: what subscribers answer with. Dropped and counted if nothing moves."""
 
     def subscribe(self, callback: Subscriber, direction: Direction | None = None) -> Callable[[], None]:
-        """Have `callback` called for every frame (of one direction) from now on; returns how to stop it."""
+        """Have `callback` called for every frame (of one direction) from now on; returns how to stop it.
+
+        Who listens to both directions is told first, so that a witness sees a question before its answer.
+        """
 
     def drain(self, deadline: Deadline) -> int:
         """Throw away what is under way in both directions and begin a new epoch; returns how many frames that were."""
@@ -80,7 +83,10 @@ class Subscribers:
         wanted = tuple(Direction) if direction is None else (direction,)
         with self._lock:
             for each in wanted:
-                self._by_direction[each] = (*self._by_direction[each], callback)
+                if direction is None:
+                    self._by_direction[each] = (callback, *self._by_direction[each])
+                else:
+                    self._by_direction[each] = (*self._by_direction[each], callback)
 
         def remove() -> None:
             with self._lock:

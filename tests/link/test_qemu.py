@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, ICMPv6NDOptPrefixInfo, IPv6
 from scapy.layers.l2 import Ether
 
 from harness import process
@@ -23,7 +22,7 @@ ADDRESS = "192.0.2.2"
 
 
 class Router:
-    """Gives the guest its IPv4 address, and tells it that IPv6 is there, which it would wait for."""
+    """Gives the guest its address. The boot program also looks for IPv6, and goes on without after 16 s."""
 
     def __init__(self, link: StreamLink) -> None:
         self.link = link
@@ -32,11 +31,6 @@ class Router:
 
     def answer(self, direction: Direction, frame: bytes, when: float) -> None:
         asked = Ether(frame)
-        if ICMPv6ND_RS in asked:
-            body = ICMPv6ND_RA(routerlifetime=0) / ICMPv6NDOptPrefixInfo(prefix="2001:db8::")
-            self.link.post(
-                bytes(Ether(src="02:00:c0:00:02:01", dst=MAC) / IPv6(src="fe80::1", dst="ff02::1", hlim=255) / body)
-            )
         if BOOTP not in asked or asked[BOOTP].op != 1:
             return
         discovering = (
@@ -91,8 +85,7 @@ def serve(listener: TcpListener, answer: bytes, deadline: Deadline) -> str:
 
 
 @pytest.mark.vm
-@pytest.mark.parametrize("model", ["e1000e", "virtio-net-pci"])
-def test_a_boot_program_in_qemu_talks_to_stations(model: str, tmp_path: Path) -> None:
+def test_a_boot_program_in_qemu_talks_to_stations(tmp_path: Path) -> None:
     """Its DHCP, ARP, ICMP and TCP are those of a stranger: they agree with ours, and the link carries them whole."""
     deadline = Deadline(90)
     with (
@@ -107,7 +100,7 @@ def test_a_boot_program_in_qemu_talks_to_stations(model: str, tmp_path: Path) ->
         argv = [
             "qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-display", "none", "-nodefaults", "-boot", "n",
             "-netdev", f"socket,id=test0,connect=127.0.0.1:{link.port}",
-            "-device", f"{model},netdev=test0,mac={MAC},bootindex=1",
+            "-device", f"e1000e,netdev=test0,mac={MAC},bootindex=1",
         ]  # fmt: skip
         with process.start(argv) as qemu:
             link.accept(deadline)
@@ -123,3 +116,5 @@ def test_a_boot_program_in_qemu_talks_to_stations(model: str, tmp_path: Path) ->
         assert witness.troubled() == []
         assert witness.select(proto="udp", dport=67, direction="from-guest")
         assert stations.counters.bad_packets == 0
+        syn, syn_ack = witness.select(proto="tcp", flags="S")[:2]
+        assert (syn.flags, syn_ack.flags) == ("S", "SA")  # an answer is never seen before its question

@@ -10,7 +10,7 @@ from scapy.layers.inet import TCP
 from scapy.utils import RawPcapNgReader
 
 from harness.errors import HostError, UsageError
-from harness.link import MemoryLink
+from harness.link import Direction, MemoryLink
 from harness.steps import step
 from harness.traffic import frames
 from harness.waiting import Deadline
@@ -103,6 +103,16 @@ def test_marks_cut_off_what_came_before(wire: Wire) -> None:
     wire.from_guest(DATA)
     assert [frame.number for frame in wire.witness.select(proto="tcp", since=mark)] == [3]
     assert wire.witness.troubled(since=mark) == []
+
+
+def test_a_question_is_seen_before_its_answer(tmp_path: Path) -> None:
+    """Whoever came first: the stations answer before the next listener is told of the question."""
+    first, second = MemoryLink.pair()
+    first.subscribe(lambda direction, frame, when: first.post(REPLY), Direction.FROM_GUEST)
+    with first, second, Witness(first, tmp_path / "frames.pcapng") as witness:
+        second.send(SYN)
+        first.settle(Deadline(10))
+        assert [frame.raw for frame in witness.frames()] == [SYN, REPLY]
 
 
 def test_a_frame_tells_of_itself(wire: Wire) -> None:
