@@ -76,11 +76,6 @@ def machine_error(what: str, error: libvirt.libvirtError) -> MachineError | Host
             f"The machine could not {what}: a host port for management is taken ({reason}).",
             hint="Remove winrm_host_port and ssh_host_port from the profile, then free ports are chosen.",
         )
-    if "connection refused" in text.lower() and "netdev" in text.lower():
-        return MachineError(
-            f"The machine could not {what}: nothing listens for its test NIC ({reason}).",
-            hint="The link has to listen before the machine starts.",
-        )
     if "permission denied" in text.lower():
         return HostError(
             f"The machine could not {what}: {reason}.",
@@ -104,7 +99,7 @@ def _open_or_none(uri: str) -> libvirt.virConnect | None:
 
 
 def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
-    text = str(error)
+    text = error.get_error_message() or str(error)
     silent = "No such file or directory" in text or "Connection refused" in text
     return uri == "qemu:///system" and os.geteuid() == 0 and silent and not Path("/run/systemd/system").exists()
 

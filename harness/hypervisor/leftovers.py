@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 from collections.abc import Callable
@@ -116,10 +117,18 @@ def _remove_domain(domain: libvirt.virDomain) -> None:
         domain.undefine()
 
 
+def _qemu_users() -> set[int]:
+    """Users whose QEMUs the libvirt of this user looks after; another user's session has its own."""
+    if os.geteuid() != 0:
+        return {os.geteuid()}
+    return {0} | {entry.pw_uid for entry in pwd.getpwall() if entry.pw_name in ("libvirt-qemu", "qemu")}
+
+
 def _qemu_processes() -> list[tuple[int, str]]:
     """Process number and domain name of every QEMU of ours on this host."""
+    users = _qemu_users()
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [(pid, name) for pid in numbers if (name := _domain_of(pid))]
+    return [(pid, name) for pid in numbers if (name := _domain_of(pid)) and _user_of(pid) in users]
 
 
 def _domain_of(pid: int) -> str | None:
@@ -132,6 +141,13 @@ def _domain_of(pid: int) -> str | None:
     value = words[words.index(b"-name") + 1].decode(errors="replace")
     name = value.split(",")[0].removeprefix("guest=")
     return name if name.startswith(DOMAIN_PREFIX) else None
+
+
+def _user_of(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
 
 
 def _end_qemu(pid: int, name: str) -> None:

@@ -1,0 +1,95 @@
+"""Connections without a daemon, and errors of libvirt turned into sentences."""
+
+from __future__ import annotations
+
+import libvirt
+import pytest
+
+from harness.errors import HostError, MachineError, UsageError
+from harness.hypervisor import connection
+
+
+def refusal(message: str) -> libvirt.libvirtError:
+    error = libvirt.libvirtError("x")
+    error.err = (1, 10, message, 2, None, None, None, 0, 0)
+    return error
+
+
+def test_the_uri_can_be_named(monkeypatch):
+    monkeypatch.setenv("WFP_HIL_LIBVIRT_URI", "test:///default")
+
+    opened = connection.connect()
+
+    assert opened.getURI() == "test:///default"
+    opened.close()
+
+
+@pytest.mark.parametrize(("user", "uri"), [(0, "qemu:///system"), (1000, "qemu:///session")])
+def test_root_gets_the_system_daemon_and_others_their_own(monkeypatch, user, uri):
+    monkeypatch.delenv("WFP_HIL_LIBVIRT_URI", raising=False)
+    monkeypatch.setattr(connection.os, "geteuid", lambda: user)
+
+    assert connection.default_uri() == uri
+
+
+def test_a_daemon_that_does_not_answer_is_a_host_error():
+    with pytest.raises(HostError, match=r"^libvirt at qemu\+unix:///system\?socket=/nonexistent does not answer: "):
+        connection.connect("qemu+unix:///system?socket=/nonexistent")
+
+
+def test_a_refused_user_is_told_of_the_other_daemon(monkeypatch):
+    def refuse(uri: str) -> None:
+        raise refusal("Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied")
+
+    monkeypatch.setattr(connection, "_open", refuse)
+    with pytest.raises(HostError) as caught:
+        connection.connect("qemu:///system")
+    assert caught.value.message.startswith("libvirt at qemu:///system refuses this user: Failed to connect")
+    assert "qemu:///session" in caught.value.hint
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "part"),
+    [
+        (
+            "internal error: qemu: Could not set up host forwarding rule 'tcp:127.0.0.1:5986-:5986'",
+            UsageError,
+            "a host port for management is taken",
+        ),
+        ("Could not open '/root/x/disk.qcow2': Permission denied", HostError, "Permission denied"),
+        ("first line\nunsupported machine type", MachineError, "could not start: unsupported machine type."),
+    ],
+)
+def test_what_libvirt_says_becomes_a_sentence_of_the_right_kind(said, kind, part):
+    error = connection.machine_error("start", refusal(said))
+
+    assert type(error) is kind
+    assert part in error.message
+
+
+def test_errors_are_not_printed_as_well(capfd):
+    opened = connection.connect("test:///default")
+    with pytest.raises(libvirt.libvirtError):
+        opened.lookupByName("absent")
+    opened.close()
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_kvm_node_gets_udevs_mode_only_where_no_udev_runs(tmp_path, monkeypatch):
+    node, udev = tmp_path / "kvm", tmp_path / "udev"
+    node.touch(mode=0o600)
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(connection.os, "chown", lambda path, user, group: owners.append((user, group)))
+    monkeypatch.setattr(connection.grp, "getgrnam", lambda name: type("Group", (), {"gr_gid": 107}))
+    owned_by_root = node.stat().st_uid == 0
+
+    udev.touch()
+    connection.give_kvm_its_group(node, udev)
+    assert node.stat().st_mode & 0o777 == 0o600
+
+    udev.unlink()
+    connection.give_kvm_its_group(node, udev)
+    assert node.stat().st_mode & 0o777 == (0o660 if owned_by_root else 0o600)
+    assert owners == ([(0, 107)] if owned_by_root else [])

@@ -1,0 +1,99 @@
+"""Which events break a machine, and which do not; libvirt's test driver sends real ones."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from harness.errors import MachineLost
+from harness.hypervisor.connection import connect
+from harness.hypervisor.serial import SerialLog
+from harness.hypervisor.watch import Condition, Watch
+from harness.waiting import Deadline, wait_for
+
+XML = "<domain type='test'><name>wfp-hil-w</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+
+
+@pytest.fixture
+def connection():
+    opened = connect("test:///default")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def watch(connection, tmp_path):
+    serial = SerialLog(tmp_path / "serial.log")
+    serial.path.write_text("stage net\nlast words\n")
+    made = Watch(connection, "wfp-hil-w", serial)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def domain(connection, watch):
+    made = connection.createXML(XML)
+    watch.follow(made.UUIDString())
+    yield made
+    if made.name() in {each.name() for each in connection.listAllDomains()}:
+        made.destroy()
+
+
+def test_a_domain_that_ends_is_lost_with_its_last_words(watch, domain):
+    told: list[MachineLost] = []
+    heard = threading.Event()
+    watch.on_lost(lambda error: (told.append(error), heard.set()))
+
+    domain.destroy()
+
+    assert heard.wait(10)
+    assert watch.condition is Condition.GONE
+    with pytest.raises(MachineLost) as caught:
+        watch.check()
+    assert caught.value.message == (
+        "The machine 'wfp-hil-w' is gone: somebody destroyed the domain. Its last serial lines: stage net / last words"
+    )
+    assert len(told) == 1
+
+
+def test_a_late_end_of_an_earlier_domain_breaks_nothing(connection, watch, domain):
+    ended = threading.Event()
+    second = connect("test:///default")  # libvirt takes one registration of a kind from each connection
+    other = Watch(second, "wfp-hil-w", watch._serial)
+    other.follow(domain.UUIDString())
+    other.on_lost(lambda error: ended.set())
+    watch.follow("00000000-0000-4000-8000-000000000000")
+
+    domain.destroy()
+
+    assert ended.wait(10)
+    assert watch.condition is Condition.RUNNING
+    watch.check()
+    other.close()
+    second.close()
+
+
+def test_a_pause_is_no_loss(watch, domain):
+    domain.suspend()
+
+    wait_for(lambda: watch.condition is Condition.PAUSED or None, Deadline(10), "the watch to see the pause")
+    watch.check()
+
+
+def test_the_first_cause_is_kept(watch, domain):
+    watch.lose(Condition.PANICKED, "panicked")
+    watch.lose(Condition.GONE, "is gone")
+
+    assert watch.condition is Condition.PANICKED
+    with pytest.raises(MachineLost, match="panicked"):
+        watch.check()
+
+
+def test_a_reboot_is_no_loss_where_it_is_expected(watch, domain):
+    with watch.expecting_reboot():
+        watch.lose(Condition.REBOOTED, "rebooted by itself")
+        watch.check()
+        watch.lose(Condition.GONE, "is gone")
+    with pytest.raises(MachineLost, match="is gone"):
+        watch.check()
