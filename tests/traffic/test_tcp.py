@@ -6,8 +6,13 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.link import Direction, MemoryLink
+from harness.link.headers import TcpSegment, parse_ip, parse_tcp
 from harness.traffic import Stations, TcpError
+from harness.traffic.assemble import ip_frame, tcp_body
 from harness.waiting import Deadline
 
 
@@ -133,3 +138,53 @@ def test_data_is_whole_over_a_road_that_loses_doubles_and_reorders(make_twins: C
     client.close()
     assert client.receive_all(deadline) == data
     assert client.retransmitted > 0
+
+
+def test_ipv6_works_the_same(twins: tuple[Stations, Stations], deadline: Deadline) -> None:
+    host, guest = twins
+    host.add("2001:db8:5::5").tcp_listen(7, echo=True)
+    client = guest.gateway6.tcp_connect("2001:db8:5::5", 7, deadline)
+    client.send(b"six")
+    client.close()
+    assert client.receive_all(deadline) == b"six"
+    assert host.ping(deadline, source=host.gateway6) > 0
+
+
+segments = st.builds(
+    TcpSegment,
+    source_port=st.just(4000),
+    destination_port=st.sampled_from([7, 80, 81]),
+    seq=st.integers(0, 3) | st.integers(0, 0xFFFFFFFF) | st.just(0xFFFFFFFF),
+    ack=st.integers(0, 0xFFFFFFFF),
+    flags=st.integers(0, 255),
+    window=st.integers(0, 65535),
+    options=st.binary(max_size=12),
+    payload=st.binary(max_size=20),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(segments, max_size=20), st.booleans())
+def test_no_segment_of_a_hostile_guest_breaks_the_peer(sent: list[TcpSegment], honest_acks: bool) -> None:
+    """Whatever comes, nothing raises, and what is acknowledged never runs ahead of what was received."""
+    first, second = MemoryLink.pair()
+    with first, second, Stations(first) as stations:
+        stations.gateway.tcp_listen(7, echo=True)
+        stations.gateway.tcp_listen(80)
+        source, destination = bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1))
+        last_seq = [0]
+        second.subscribe(
+            lambda direction, frame, when: last_seq.append(parse_tcp(parse_ip(frame)).seq), Direction.FROM_GUEST
+        )
+        for segment in sent:
+            ack = last_seq[-1] + 1 if honest_acks else segment.ack
+            ports = (segment.source_port, segment.destination_port)
+            body = tcp_body(source, destination, ports, segment.seq, ack, segment.flags, segment.window,
+                            segment.payload, segment.options)  # fmt: skip
+            second.send(ip_frame(bytes(6), bytes(6), source, destination, 6, body))
+            first.settle(Deadline(10))
+            second.settle(Deadline(10))
+        assert (first.failure, second.failure, stations.timers.failure) == (None, None, None)
+        assert stations.counters.bad_packets == 0
+        for connection in stations.gateway.connections:
+            assert len(connection.received) <= sum(len(segment.payload) for segment in sent)
