@@ -45,7 +45,8 @@ from harness.traffic.assemble import (
     parse_arp,
     tcp_body,
 )
-from harness.traffic.tcp import State, TcpConnection, TcpListener
+from harness.traffic.tcp import TcpConnection, TcpListener
+from harness.traffic.tcp_protocol import State
 from harness.traffic.timers import Timers
 from harness.traffic.udp import UdpSocket
 from harness.waiting import Deadline
@@ -201,7 +202,7 @@ class Station:
         self._network.emit(self.packed, packet.source, TCP, body)
 
     def _connection(self, local: Endpoint, remote: Endpoint, listener: TcpListener | None) -> TcpConnection:
-        def changed(connection: TcpConnection) -> None:
+        def changed() -> None:
             if listener is not None and connection.state is State.ESTABLISHED:
                 listener.accepted(connection)
 
