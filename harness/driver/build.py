@@ -1,16 +1,21 @@
-"""Builds our own driver and probe with the Makefile in `drivers/`, when their sources changed."""
+"""Builds our own driver and probe with the Makefile in `drivers/`, when their sources changed, and test-signs."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from harness.driver.sign import make_certificate, sign
 from harness.errors import DriverBuildError, HostError
 from harness.process import run
 from harness.steps import step
 from harness.waiting import Deadline
 
-PRODUCTS = ("wfpcallout.sys", "wfpprobe.exe")
+_DRIVER = "wfpcallout.sys"
+PRODUCTS = (_DRIVER, "wfpprobe.exe")
 _SOURCES = (".c", ".h", ".mk", ".def", ".rc")
 _BUILD_SECONDS = 300.0
 
@@ -20,14 +25,23 @@ def drivers_root() -> Path:
     return Path(__file__).resolve().parents[2] / "drivers"
 
 
-def build_all(root: Path | None = None, *, deadline: Deadline | None = None) -> dict[str, Path]:
+def build_all(root: Path | None = None, *, deadline: Deadline | None = None, test_sign: bool = True) -> dict[str, Path]:
     """Paths of all products by name; `make` runs only when a source is not the one they were built from.
 
-    Raises DriverBuildError with what the compiler said.
+    With `test_sign` the driver is the signed one in `build/signed`; its certificate is made on the spot.
+    Raises DriverBuildError with what the compiler said, SigningError.
     """
     root = root or drivers_root()
     if not (root / "Makefile").is_file():
         raise DriverBuildError(f"'{root / 'Makefile'}' does not exist.", hint="Is this a complete checkout?")
+    with _locked(root / "build"):
+        products = _built(root, deadline or Deadline(_BUILD_SECONDS))
+        if test_sign:
+            products[_DRIVER] = _signed(products[_DRIVER])
+    return products
+
+
+def _built(root: Path, deadline: Deadline) -> dict[str, Path]:
     folder = root / "build"
     stamp, wanted = folder / "sources.sha256", hash_sources(root)
     products = {name: folder / name for name in PRODUCTS}
@@ -35,7 +49,7 @@ def build_all(root: Path | None = None, *, deadline: Deadline | None = None) -> 
         return products
     with step("build the driver and the probe"):
         try:
-            run(["make", "-C", root, "--no-print-directory"], deadline=deadline or Deadline(_BUILD_SECONDS))
+            run(["make", "-C", root, "--no-print-directory"], deadline=deadline)
         except HostError as error:
             raise DriverBuildError(
                 f"The driver and the probe could not be built: {error.message}",
@@ -46,6 +60,23 @@ def build_all(root: Path | None = None, *, deadline: Deadline | None = None) -> 
         raise DriverBuildError(f"'make -C {root}' ended well but made no {' and no '.join(missing)}.")
     stamp.write_text(wanted)
     return products
+
+
+def _signed(driver: Path) -> Path:
+    target = driver.parent / "signed" / driver.name
+    if target.is_file() and target.stat().st_mtime_ns >= driver.stat().st_mtime_ns:
+        return target
+    target.parent.mkdir(exist_ok=True)
+    return sign(driver, target, make_certificate(driver.parent / "certificate"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One build at a time, whoever else runs."""
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def find_built(name: str, root: Path | None = None) -> Path | None:
