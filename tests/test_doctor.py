@@ -1,0 +1,59 @@
+"""The doctor reports everything, the broken too, and never raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import doctor, process
+from harness.doctor import Health
+from harness.errors import HostError
+from harness.hypervisor import accelerator, connection
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon(monkeypatch, tmp_path):
+    monkeypatch.setenv("WFP_HIL_LIBVIRT_URI", "test:///default")
+    monkeypatch.setenv("WFP_HIL_CACHE", str(tmp_path / "not" / "yet"))
+    kvm = accelerator.Accelerator(kind="kvm", reason="A small guest ran.")
+    monkeypatch.setattr(accelerator, "choose_accelerator", lambda: kvm)
+
+
+def finding(subject: str) -> doctor.Finding:
+    return next(each for each in doctor.examine() if each.subject == subject)
+
+
+def test_a_missing_tool_names_the_package(monkeypatch):
+    monkeypatch.setattr(process, "find_tool", lambda name: None if name == "qemu-img" else Path("/usr/bin") / name)
+
+    assert finding("qemu-img").health is Health.MISSING
+    assert finding("qemu-img").hint == "'make setup' installs the Debian package 'qemu-utils'."
+    assert finding("make").health is Health.GOOD
+
+
+def test_libvirt_that_refuses_is_a_finding_and_not_an_error(monkeypatch):
+    def refuse(uri: str) -> None:
+        raise HostError("libvirt refuses.", hint="Ask nicely.")
+
+    monkeypatch.setattr(connection, "connect", refuse)
+
+    found = finding("libvirt")
+    assert (found.health, found.detail, found.hint) == (Health.MISSING, "libvirt refuses.", "Ask nicely.")
+    assert finding("room").subject == "room"
+
+
+def test_tcg_is_slow_and_kvm_is_good(monkeypatch):
+    assert finding("accelerator").health is Health.GOOD
+
+    tcg = accelerator.Accelerator(kind="tcg", reason="There is no /dev/kvm.")
+    monkeypatch.setattr(accelerator, "choose_accelerator", lambda: tcg)
+    assert finding("accelerator").health is Health.SLOW
+    assert finding("accelerator").detail == "TCG. There is no /dev/kvm."
+
+
+def test_too_little_room_is_told_in_gibibytes(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1 << 30}))
+
+    assert finding("room").health is Health.MISSING
+    assert finding("room").detail.startswith("1.0 GiB free in '")
