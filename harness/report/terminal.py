@@ -25,6 +25,9 @@ _COLOURS = {
     Outcome.SKIP: "yellow",
 }
 
+# "prepare guest" > "boot the guest": what a person waits for; deeper steps only move the spinner.
+_SHOWN_DEPTH = 1
+
 
 class LiveView:
     """Subscribes to steps; prints plain lines where the output is no terminal."""
@@ -53,9 +56,9 @@ class LiveView:
     def step(self, event: StepEvent) -> None:
         """A step began or ended."""
         with self._lock:
-            if event.kind == "start" and event.depth <= 1:
+            if event.kind == "start":
                 self._what, self._since = event.title, time.monotonic()
-        if self._scenario is not None or event.depth > 0:
+        if self._scenario is not None or event.depth > _SHOWN_DEPTH:
             return
         if event.kind == "stop":
             self._say(f"{event.title}: {event.duration:.1f} s")

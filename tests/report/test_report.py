@@ -142,7 +142,7 @@ def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
     view = LiveView(Console(file=text, width=200))
     unsubscribe = subscribe(view.step)
     view.start()
-    with step("boot the guest"), step("an inner step"):
+    with step("prepare"), step("boot the guest"), step("an inner step"):
         pass
     view.scenario("test_a")
     with step("fence"):
