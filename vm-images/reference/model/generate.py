@@ -1,8 +1,8 @@
 """Generate the model's C tables and export stubs from the facts in data/.
 
-    generate.py tables OUT.c    layers, fields, built-in sublayers
-    generate.py exports OUT.def every name fwpkclnt.sys exports
-    generate.py stubs OUT.c OBJ... a stub for each exported name that no OBJ defines
+generate.py tables OUT.c    layers, fields, built-in sublayers
+generate.py exports OUT.def every name fwpkclnt.sys exports
+generate.py stubs OUT.c OBJ... a stub for each exported name that no OBJ defines
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ DATA = Path(__file__).parent / "data"
 def guid(text: str) -> str:
     """A C initialiser for a GUID in registry form."""
     a, b, c, d, e = text.split("-")
-    tail = ", ".join(f"0x{(d + e)[i:i + 2]}" for i in range(0, 16, 2))
+    tail = ", ".join(f"0x{(d + e)[i : i + 2]}" for i in range(0, 16, 2))
     return f"{{0x{a}, 0x{b}, 0x{c}, {{{tail}}}}}"
 
 
 def tables() -> str:
+    """The C file of layers, fields and built-in sublayers."""
     facts = json.loads((DATA / "layers.json").read_text())
     conditions = list(facts["conditions"])
     lines = ['#include "tables.h"', "", "const GUID condition_keys[] = {"]
@@ -36,9 +37,8 @@ def tables() -> str:
         lines += ["};"]
     lines += ["", "const struct layer_fact layer_facts[] = {"]
     for layer in facts["layers"]:
-        lines.append(
-            f'    {{{layer["id"]}, {guid(layer["guid"])}, "{layer["name"]}", {len(layer["fields"])}, fields_{layer["id"]}}},'
-        )
+        number, count = layer["id"], len(layer["fields"])
+        lines.append(f'    {{{number}, {guid(layer["guid"])}, "{layer["name"]}", {count}, fields_{number}}},')
     lines += ["};", f"const unsigned layer_fact_count = {len(facts['layers'])};", ""]
     lines += ["const struct sublayer_fact sublayer_facts[] = {"]
     lines += [f"    {{{guid(key)}, {weight}}}, /* {name} */" for name, (key, weight) in facts["sublayers"].items()]
@@ -47,6 +47,7 @@ def tables() -> str:
 
 
 def condition_enum() -> str:
+    """The C enumeration of condition keys, in the order of condition_keys[]."""
     facts = json.loads((DATA / "layers.json").read_text())
     prefix = "FWPM_CONDITION_"
     body = "\n".join(f"    COND_{name.removeprefix(prefix)}," for name in facts["conditions"])
@@ -54,11 +55,13 @@ def condition_enum() -> str:
 
 
 def exports() -> str:
+    """The module definition that exports every name."""
     names = json.loads((DATA / "exports.json").read_text())["functions"]
     return "LIBRARY fwpkclnt.sys\nEXPORTS\n" + "".join(f"    {name}\n" for name in names)
 
 
 def stubs(objects: list[str]) -> str:
+    """A C function that fails loudly for each exported name that no object defines."""
     listing = subprocess.run(
         ["x86_64-w64-mingw32-nm", "--defined-only", "-g", *objects], check=True, capture_output=True, text=True
     ).stdout
@@ -74,6 +77,7 @@ def stubs(objects: list[str]) -> str:
 
 
 def main(argv: list[str]) -> None:
+    """Write the file that the command line asks for."""
     kind, out, *rest = argv
     made = {"tables": tables, "conditions": condition_enum, "exports": exports}
     text = stubs(rest) if kind == "stubs" else made[kind]()

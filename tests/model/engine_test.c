@@ -1,0 +1,546 @@
+/*
+ * The model without a VM: its objects linked into a Windows console program, with a wire in memory, run by wine64.
+ * Prints one line a check, "ok NAME" or "FAILED NAME: what"; the exit code is the number of failures.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "model.h"
+
+NTSTATUS NTAPI FwpmEngineOpen0(const wchar_t *, UINT32, void *, const FWPM_SESSION0 *, HANDLE *);
+NTSTATUS NTAPI FwpmEngineClose0(HANDLE);
+NTSTATUS NTAPI FwpmTransactionBegin0(HANDLE, UINT32);
+NTSTATUS NTAPI FwpmTransactionCommit0(HANDLE);
+NTSTATUS NTAPI FwpmTransactionAbort0(HANDLE);
+NTSTATUS NTAPI FwpmSubLayerAdd0(HANDLE, const FWPM_SUBLAYER0 *, void *);
+NTSTATUS NTAPI FwpmSubLayerDeleteByKey0(HANDLE, const GUID *);
+NTSTATUS NTAPI FwpmCalloutAdd0(HANDLE, const FWPM_CALLOUT0 *, void *, UINT32 *);
+NTSTATUS NTAPI FwpmCalloutDeleteById0(HANDLE, UINT32);
+NTSTATUS NTAPI FwpmFilterAdd0(HANDLE, const FWPM_FILTER0 *, void *, UINT64 *);
+NTSTATUS NTAPI FwpmFilterDeleteById0(HANDLE, UINT64);
+NTSTATUS NTAPI FwpsCalloutRegister1(void *, const FWPS_CALLOUT *, UINT32 *);
+NTSTATUS NTAPI FwpsCalloutUnregisterById0(UINT32);
+NTSTATUS NTAPI FwpsFlowAssociateContext0(UINT64, UINT16, UINT32, UINT64);
+NTSTATUS NTAPI FwpsFlowRemoveContext0(UINT64, UINT16, UINT32);
+NTSTATUS NTAPI FwpsInjectionHandleCreate0(ADDRESS_FAMILY, UINT32, HANDLE *);
+NTSTATUS NTAPI FwpsInjectionHandleDestroy0(HANDLE);
+NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE, HANDLE, UINT32, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
+UINT32 NTAPI FwpsQueryPacketInjectionState0(HANDLE, const NET_BUFFER_LIST *, HANDLE *);
+NTSTATUS NTAPI FwpsAllocateCloneNetBufferList0(NET_BUFFER_LIST *, HANDLE, HANDLE, ULONG, NET_BUFFER_LIST **);
+void NTAPI FwpsFreeCloneNetBufferList0(NET_BUFFER_LIST *, ULONG);
+NTSTATUS NTAPI FwpsRedirectHandleCreate0(const GUID *, UINT32, HANDLE *);
+void NTAPI FwpsRedirectHandleDestroy0(HANDLE);
+NTSTATUS NTAPI FwpsAcquireClassifyHandle0(void *, UINT32, UINT64 *);
+void NTAPI FwpsReleaseClassifyHandle0(UINT64);
+NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64, UINT64, UINT32, void **, FWPS_CLASSIFY_OUT0 *);
+void NTAPI FwpsApplyModifiedLayerData0(UINT64, void *, UINT32);
+UINT32 NTAPI FwpsQueryConnectionRedirectState0(HANDLE, HANDLE, void **);
+
+static int failures;
+
+static void check(const char *name, int holds, const char *what, unsigned long long seen)
+{
+    if (holds) {
+        printf("ok %s\n", name);
+    } else {
+        printf("FAILED %s: %s, seen 0x%llx\n", name, what, seen);
+        failures++;
+    }
+}
+
+#define EXPECT(name, expression, wanted)                                                        \
+    do {                                                                                        \
+        unsigned long long seen_ = (unsigned long long)(expression);                            \
+        check(name, seen_ == (unsigned long long)(wanted), #expression " should be " #wanted, seen_); \
+    } while (0)
+#define STATUS_OF(call) ((unsigned)(call))
+
+/* ---- the wire ---- */
+static uint8_t last_link[2048], last_guest[2048];
+static volatile LONG link_frames, guest_frames;
+
+static void to_link(const uint8_t *frame, size_t length)
+{
+    memcpy(last_link, frame, length);
+    InterlockedIncrement(&link_frames);
+}
+
+static void to_guest(const uint8_t *frame, size_t length)
+{
+    memcpy(last_guest, frame, length);
+    InterlockedIncrement(&guest_frames);
+}
+
+enum { GUEST = 0xc0000202, SERVER = 0xc6336405, LOOPBACK = 0x7f000001 };
+
+static size_t build(uint8_t *f, UINT32 from, UINT16 from_port, UINT32 to, UINT16 to_port, uint8_t protocol, uint8_t flags,
+                    UINT32 sequence, const char *payload)
+{
+    size_t head = protocol == IPPROTO_TCP ? 20 : 8, size = strlen(payload);
+    struct packet view = {.frame = f, .length = ETHERNET + 20 + head + size, .outbound = TRUE};
+    memset(f, 0, 2048);
+    memset(f, 2, 12);
+    put16(f + 12, 0x800);
+    uint8_t *ip = f + ETHERNET, *t = ip + 20;
+    ip[0] = 0x45;
+    put16(ip + 2, (UINT16)(20 + head + size));
+    ip[8] = 64;
+    ip[9] = protocol;
+    put32(ip + 12, from);
+    put32(ip + 16, to);
+    put16(t, from_port);
+    put16(t + 2, to_port);
+    if (protocol == IPPROTO_TCP) {
+        put32(t + 4, sequence);
+        t[12] = 0x50;
+        t[13] = flags;
+    } else {
+        put16(t + 4, (UINT16)(8 + size));
+    }
+    memcpy(t + head, payload, size);
+    packet_parse(&view);
+    packet_fix_sums(&view);
+    return view.length;
+}
+
+static void guest_sends(UINT16 port, UINT32 to, UINT16 to_port, uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload)
+{
+    uint8_t frame[2048];
+    stack_from_guest(frame, build(frame, GUEST, port, to, to_port, protocol, flags, sequence, payload));
+}
+
+static void link_sends(UINT32 from, UINT16 from_port, UINT16 port, uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload)
+{
+    uint8_t frame[2048];
+    stack_from_link(frame, build(frame, from, from_port, GUEST, port, protocol, flags, sequence, payload));
+}
+
+/* ---- callouts whose behaviour a test sets ---- */
+struct behaviour {
+    UINT32 action, clear_right;
+    unsigned calls, deletes;
+    UINT32 rights;
+    UINT64 flow_context, flow, deleted;
+    HANDLE injection, redirect;
+    UINT32 state;
+    UINT32 associate_layer, associate_callout;
+    unsigned associate_status, again_status;
+    UINT32 redirect_to, redirect_state, first_action, first_rights;
+    UINT16 redirect_port;
+    BOOL no_pid, forget;
+    NET_BUFFER_LIST *clone;
+    void *request_seen;
+};
+static struct behaviour behave[4];
+
+static void redirect_now(struct behaviour *b, const FWPS_INCOMING_METADATA_VALUES0 *m, const void *context, const FWPS_FILTER1 *filter, FWPS_CLASSIFY_OUT0 *out)
+{
+    UINT64 handle;
+    void *data;
+    b->redirect_state = FwpsQueryConnectionRedirectState0(m->redirectRecords, b->redirect, NULL);
+    if (b->redirect_state == 1) {
+        out->actionType = ACTION_PERMIT;
+        return;
+    }
+    FwpsAcquireClassifyHandle0((void *)(uintptr_t)context, 0, &handle);
+    FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, &data, out);
+    b->first_action = out->actionType;
+    b->first_rights = out->rights;
+    FWPS_CONNECT_REQUEST0 *request = data;
+    SOCKADDR_IN *to = (SOCKADDR_IN *)&request->remoteAddressAndPort;
+    put32((uint8_t *)&to->sin_addr, b->redirect_to);
+    put16((uint8_t *)&to->sin_port, b->redirect_port);
+    request->localRedirectHandle = b->redirect;
+    request->localRedirectTargetPID = b->no_pid ? 0 : 4242;
+    FwpsApplyModifiedLayerData0(handle, data, 0);
+    if (!b->forget)
+        out->actionType = ACTION_PERMIT;
+    FwpsReleaseClassifyHandle0(handle);
+}
+
+static void act(int slot, const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_METADATA_VALUES0 *m, void *data,
+                const void *context, const FWPS_FILTER1 *filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0 *out)
+{
+    struct behaviour *b = &behave[slot];
+    b->calls++;
+    b->rights = out->rights;
+    b->flow_context = flow_context;
+    if (m->currentMetadataValues & META_FLOW_HANDLE)
+        b->flow = m->flowHandle;
+    if (b->injection && data)
+        b->state = FwpsQueryPacketInjectionState0(b->injection, data, NULL);
+    if (b->associate_layer) {
+        b->associate_status = (unsigned)FwpsFlowAssociateContext0(m->flowHandle, (UINT16)b->associate_layer, b->associate_callout, 0x77);
+        b->again_status = (unsigned)FwpsFlowAssociateContext0(m->flowHandle, (UINT16)b->associate_layer, b->associate_callout, 0x78);
+    }
+    if (b->redirect && values->layerId == LAYER_ALE_CONNECT_REDIRECT_V4) {
+        redirect_now(b, m, context, filter, out);
+        return;
+    }
+    if (b->action)
+        out->actionType = b->action;
+    if (b->clear_right)
+        out->rights &= ~1u;
+    if (b->action == ACTION_BLOCK && b->injection && b->state == 0 && !b->clone)
+        FwpsAllocateCloneNetBufferList0(data, NULL, NULL, 0, &b->clone);
+    else if (b->state == 1)
+        out->actionType = ACTION_PERMIT;
+}
+
+#define CALLOUT_FUNCTIONS(n)                                                                                                       \
+    static void NTAPI classify_##n(const FWPS_INCOMING_VALUES0 *v, const FWPS_INCOMING_METADATA_VALUES0 *m, void *d, const void *c, \
+                                   const FWPS_FILTER1 *f, UINT64 x, FWPS_CLASSIFY_OUT0 *o)                                         \
+    {                                                                                                                              \
+        act(n, v, m, d, c, f, x, o);                                                                                               \
+    }                                                                                                                              \
+    static void NTAPI deleted_##n(UINT16 layer, UINT32 callout, UINT64 value)                                                      \
+    {                                                                                                                              \
+        (void)layer, (void)callout;                                                                                                \
+        behave[n].deletes++;                                                                                                       \
+        behave[n].deleted = value;                                                                                                 \
+    }
+CALLOUT_FUNCTIONS(0)
+CALLOUT_FUNCTIONS(1)
+static void *const classify_fns[] = {(void *)classify_0, (void *)classify_1};
+static const FLOW_DELETE_FN delete_fns[] = {deleted_0, deleted_1};
+
+static NTSTATUS NTAPI notify(UINT32 type, const GUID *key, FWPS_FILTER1 *filter)
+{
+    (void)type, (void)key, (void)filter;
+    return STATUS_SUCCESS;
+}
+
+static HANDLE engine;
+static GUID key_of(unsigned n)
+{
+    GUID key = {n, 1, 2, {3}};
+    return key;
+}
+
+static UINT32 register_callout(unsigned key, int slot)
+{
+    FWPS_CALLOUT c = {.calloutKey = key_of(key), .classifyFn = classify_fns[slot], .notifyFn = notify, .flowDeleteFn = delete_fns[slot]};
+    UINT32 id = 0;
+    FwpsCalloutRegister1(&engine, &c, &id);
+    return id;
+}
+
+static unsigned add_callout(unsigned key, UINT16 layer, UINT32 *id)
+{
+    FWPM_CALLOUT0 c = {.calloutKey = key_of(key), .displayData.name = L"c", .applicableLayer = layer_by_id(layer)->key};
+    return (unsigned)FwpmCalloutAdd0(engine, &c, NULL, id);
+}
+
+static unsigned add_sublayer(unsigned key, UINT16 weight)
+{
+    FWPM_SUBLAYER0 s = {.subLayerKey = key_of(key), .displayData.name = L"s", .weight = weight};
+    return (unsigned)FwpmSubLayerAdd0(engine, &s, NULL);
+}
+
+static unsigned add_filter(UINT16 layer, unsigned sublayer, UINT32 action, unsigned callout, uint8_t weight, UINT32 flags, UINT64 *id)
+{
+    FWPM_FILTER0 f = {.displayData.name = L"f", .layerKey = layer_by_id(layer)->key, .flags = flags};
+    if (sublayer)
+        f.subLayerKey = key_of(sublayer);
+    f.weight.type = FWP_UINT8;
+    f.weight.uint8 = weight;
+    f.action.type = action;
+    if (callout)
+        f.action.calloutKey = key_of(callout);
+    return (unsigned)FwpmFilterAdd0(engine, &f, NULL, id);
+}
+
+static void begin(void)
+{
+    FWPM_SESSION0 session = {.flags = 1};
+    memset(behave, 0, sizeof behave);
+    FwpmEngineOpen0(NULL, 10, NULL, &session, &engine);
+    add_sublayer(100, 0x7000);
+    add_sublayer(200, 0x3000);
+}
+
+static void end(void)
+{
+    FwpmEngineClose0(engine);
+    flows_end_all("test");
+}
+
+/* One UDP datagram from the guest: did it reach the link? */
+static BOOL datagram_passes(void)
+{
+    LONG before = link_frames;
+    guest_sends(5000, SERVER, 53, IPPROTO_UDP, 0, 0, "hello");
+    return link_frames != before;
+}
+
+static void test_objects(void)
+{
+    UINT32 id, other;
+    UINT64 filter;
+    begin();
+    EXPECT("W038 sublayer key twice", add_sublayer(100, 1), STATUS_OF(STATUS_FWP_ALREADY_EXISTS));
+    EXPECT("W033 filter with unknown callout", add_filter(16, 100, ACTION_CALLOUT_TERMINATING, 9, 1, 0, NULL), STATUS_OF(STATUS_FWP_CALLOUT_NOT_FOUND));
+    EXPECT("callout add", add_callout(1, 16, &id), 0);
+    EXPECT("W028 callout key twice", add_callout(1, 16, &other), STATUS_OF(STATUS_FWP_ALREADY_EXISTS));
+    other = register_callout(1, 0);
+    EXPECT("W003 one id for one key", other, id);
+    FWPS_CALLOUT again = {.calloutKey = key_of(1)};
+    EXPECT("W002 register twice", STATUS_OF(FwpsCalloutRegister1(&engine, &again, NULL)), STATUS_OF(STATUS_FWP_ALREADY_EXISTS));
+    EXPECT("W034 filter at another layer", add_filter(12, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL), STATUS_OF(STATUS_FWP_INCOMPATIBLE_LAYER));
+    EXPECT("W044 weight 16", add_filter(16, 100, ACTION_PERMIT, 0, 16, 0, NULL), STATUS_OF(STATUS_FWP_INVALID_WEIGHT));
+    EXPECT("W043 action continue", add_filter(16, 100, ACTION_CONTINUE, 0, 1, 0, NULL), STATUS_OF(STATUS_FWP_INVALID_ACTION_TYPE));
+    EXPECT("filter add", add_filter(16, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, &filter), 0);
+    EXPECT("W032 delete callout in use", STATUS_OF(FwpmCalloutDeleteById0(engine, id)), STATUS_OF(STATUS_FWP_IN_USE));
+    GUID key = key_of(100);
+    EXPECT("W040 delete sublayer in use", STATUS_OF(FwpmSubLayerDeleteByKey0(engine, &key)), STATUS_OF(STATUS_FWP_IN_USE));
+    EXPECT("filter delete", STATUS_OF(FwpmFilterDeleteById0(engine, filter)), 0);
+    EXPECT("callout delete", STATUS_OF(FwpmCalloutDeleteById0(engine, id)), 0);
+    EXPECT("unregister", STATUS_OF(FwpsCalloutUnregisterById0(id)), 0);
+    EXPECT("W013 unregister twice", STATUS_OF(FwpsCalloutUnregisterById0(id)), STATUS_OF(STATUS_FWP_CALLOUT_NOT_FOUND));
+    end();
+}
+
+static void test_transactions(void)
+{
+    begin();
+    EXPECT("W060 commit first", STATUS_OF(FwpmTransactionCommit0(engine)), STATUS_OF(STATUS_FWP_NO_TXN_IN_PROGRESS));
+    FwpmTransactionBegin0(engine, 0);
+    EXPECT("W059 begin twice", STATUS_OF(FwpmTransactionBegin0(engine, 0)), STATUS_OF(STATUS_FWP_TXN_IN_PROGRESS));
+    add_filter(16, 100, ACTION_BLOCK, 0, 1, 0, NULL);
+    EXPECT("W062 uncommitted filter is invisible", datagram_passes(), TRUE);
+    FwpmTransactionAbort0(engine);
+    EXPECT("W062 aborted filter is gone", datagram_passes(), TRUE);
+    FwpmTransactionBegin0(engine, 0);
+    add_filter(16, 100, ACTION_BLOCK, 0, 1, 0, NULL);
+    add_filter(16, 100, ACTION_BLOCK, 0, 16, 0, NULL); /* fails, W061 */
+    FwpmTransactionCommit0(engine);
+    EXPECT("W061 committed filter blocks", datagram_passes(), FALSE);
+    FwpmTransactionBegin0(engine, 1);
+    EXPECT("W064 write in a read-only transaction", add_filter(16, 100, ACTION_PERMIT, 0, 1, 0, NULL), STATUS_OF(STATUS_FWP_INCOMPATIBLE_TXN));
+    end();
+    EXPECT("W056 dynamic objects go with the session", datagram_passes(), TRUE);
+    flows_end_all("test");
+}
+
+/* Upper and lower filter at OUTBOUND_TRANSPORT with the given actions; a callout action means the callout's answer. */
+static BOOL arbitrate(const char *name, UINT32 upper, UINT32 upper_flags, BOOL upper_clears, UINT32 lower, BOOL lower_is_callout)
+{
+    UINT32 id0, id1;
+    (void)name;
+    begin();
+    add_callout(1, 16, &id0);
+    add_callout(2, 16, &id1);
+    register_callout(1, 0);
+    register_callout(2, 1);
+    behave[0].action = upper;
+    behave[0].clear_right = upper_clears;
+    behave[1].action = lower;
+    BOOL upper_is_callout = upper_flags == 0xff;
+    add_filter(16, 100, upper_is_callout ? ACTION_CALLOUT_TERMINATING : upper, upper_is_callout ? 1 : 0, 1, upper_is_callout ? 0 : upper_flags, NULL);
+    add_filter(16, 200, lower_is_callout ? ACTION_CALLOUT_TERMINATING : lower, lower_is_callout ? 2 : 0, 1, 0, NULL);
+    BOOL passed = datagram_passes();
+    end();
+    FwpsCalloutUnregisterById0(id0);
+    FwpsCalloutUnregisterById0(id1);
+    return passed;
+}
+
+static void test_arbitration(void)
+{
+    enum { CALLOUT = 0xff, CLEAR = 8 };
+    UINT32 id;
+    EXPECT("W094 soft permit is overridden", arbitrate("", ACTION_PERMIT, 0, 0, ACTION_BLOCK, FALSE), FALSE);
+    EXPECT("W095 filter block is hard", arbitrate("", ACTION_BLOCK, 0, 0, ACTION_PERMIT, FALSE), FALSE);
+    EXPECT("W096 callout block is soft", arbitrate("", ACTION_BLOCK, CALLOUT, 0, ACTION_PERMIT, FALSE), TRUE);
+    EXPECT("callout block with the right cleared is hard", arbitrate("", ACTION_BLOCK, CALLOUT, 1, ACTION_PERMIT, FALSE), FALSE);
+    EXPECT("W097 hard permit stands", arbitrate("", ACTION_PERMIT, CLEAR, 0, ACTION_BLOCK, FALSE), TRUE);
+    EXPECT("W100 veto", arbitrate("", ACTION_PERMIT, CLEAR, 0, ACTION_BLOCK, TRUE), FALSE);
+    EXPECT("W101 no permit over a hard block", arbitrate("", ACTION_BLOCK, 0, 0, ACTION_PERMIT, TRUE), FALSE);
+    EXPECT("W105 terminating callout that continues blocks", arbitrate("", ACTION_CONTINUE, CALLOUT, 0, ACTION_CONTINUE, TRUE), FALSE);
+
+    begin();
+    add_callout(1, 16, &id);
+    add_filter(16, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
+    EXPECT("W007 unregistered terminating callout blocks", datagram_passes(), FALSE);
+    end();
+    begin();
+    add_callout(1, 16, &id);
+    add_filter(16, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0x10, NULL);
+    EXPECT("W009 permit if unregistered", datagram_passes(), TRUE);
+    end();
+    begin();
+    add_callout(1, 16, &id);
+    add_filter(16, 100, ACTION_CALLOUT_INSPECTION, 1, 1, 0, NULL);
+    EXPECT("W008 unregistered inspection is ignored", datagram_passes(), TRUE);
+    register_callout(1, 0);
+    behave[0].action = ACTION_BLOCK;
+    EXPECT("W104 inspection cannot block", datagram_passes(), TRUE);
+    EXPECT("inspection was called", behave[0].calls, 1);
+    add_filter(16, 100, ACTION_PERMIT, 0, 15, 0, NULL);
+    datagram_passes();
+    EXPECT("W091 lighter filter of the sublayer is skipped", behave[0].calls, 1);
+    end();
+    FwpsCalloutUnregisterById0(id);
+}
+
+static void test_flows(void)
+{
+    UINT32 data, established;
+    begin();
+    add_callout(1, LAYER_OUTBOUND_TRANSPORT_V4, &data);
+    add_callout(2, LAYER_ALE_FLOW_ESTABLISHED_V4, &established);
+    register_callout(1, 0);
+    register_callout(2, 1);
+    behave[0].action = behave[1].action = ACTION_PERMIT;
+    behave[1].associate_layer = LAYER_OUTBOUND_TRANSPORT_V4;
+    behave[1].associate_callout = data;
+    add_filter(LAYER_OUTBOUND_TRANSPORT_V4, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
+    add_filter(LAYER_ALE_FLOW_ESTABLISHED_V4, 100, ACTION_CALLOUT_TERMINATING, 2, 1, 0, NULL);
+    guest_sends(6000, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("no establishment before the handshake", behave[1].calls, 0);
+    link_sends(SERVER, 80, 6000, IPPROTO_TCP, 0x12, 2000, "");
+    EXPECT("established by the SYN-ACK", behave[1].calls, 1);
+    EXPECT("associated", behave[1].associate_status, 0);
+    EXPECT("W187 associated twice", behave[1].again_status, STATUS_OBJECT_NAME_EXISTS);
+    UINT64 flow = behave[1].flow;
+    guest_sends(6000, SERVER, 80, IPPROTO_TCP, 0x10, 1001, "");
+    EXPECT("W191 context is handed to classify", behave[0].flow_context, 0x77);
+    EXPECT("W200 one flow handle", behave[0].flow, flow);
+    EXPECT("W012 unregister with a context", STATUS_OF(FwpsCalloutUnregisterById0(data)), STATUS_OF(STATUS_DEVICE_BUSY));
+    EXPECT("W185 zero context", STATUS_OF(FwpsFlowAssociateContext0(flow, 16, data, 0)), STATUS_OF(STATUS_INVALID_PARAMETER));
+    EXPECT("W186 callout at another layer", STATUS_OF(FwpsFlowAssociateContext0(flow, 12, data, 1)), STATUS_OF(STATUS_INVALID_PARAMETER));
+    guest_sends(6001, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("another flow has no context", behave[0].flow_context, 0);
+    link_sends(SERVER, 80, 6000, IPPROTO_TCP, 0x14, 2001, "");
+    EXPECT("W195 flowDeleteFn on reset", behave[0].deletes, 1);
+    EXPECT("it was given the context", behave[0].deleted, 0x77);
+    link_sends(SERVER, 80, 6001, IPPROTO_TCP, 0x12, 2000, "");
+    guest_sends(6001, SERVER, 80, IPPROTO_TCP, 0x11, 1001, "");
+    link_sends(SERVER, 80, 6001, IPPROTO_TCP, 0x11, 2001, "");
+    EXPECT("not deleted before the last ACK", behave[0].deletes, 1);
+    guest_sends(6001, SERVER, 80, IPPROTO_TCP, 0x10, 1002, "");
+    EXPECT("flowDeleteFn on close", behave[0].deletes, 2);
+    guest_sends(6002, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    link_sends(SERVER, 80, 6002, IPPROTO_TCP, 0x12, 2000, "");
+    flow = behave[1].flow;
+    EXPECT("W192 remove", STATUS_OF(FwpsFlowRemoveContext0(flow, 16, data)), 0);
+    EXPECT("W192 flowDeleteFn ran in it", behave[0].deletes, 3);
+    EXPECT("W194 remove without a context", STATUS_OF(FwpsFlowRemoveContext0(flow, 16, data)), STATUS_OF(STATUS_UNSUCCESSFUL));
+    end();
+    EXPECT("unregister after that", STATUS_OF(FwpsCalloutUnregisterById0(data)), 0);
+    FwpsCalloutUnregisterById0(established);
+}
+
+static HANDLE completed;
+
+static void NTAPI on_complete(void *context, NET_BUFFER_LIST *nbl, BOOLEAN dispatch)
+{
+    (void)context, (void)dispatch;
+    FwpsFreeCloneNetBufferList0(nbl, 0);
+    SetEvent(completed);
+}
+
+static void test_injection(void)
+{
+    UINT32 id;
+    HANDLE handle, transport;
+    completed = CreateEventW(NULL, FALSE, FALSE, NULL);
+    begin();
+    add_callout(1, LAYER_OUTBOUND_IPPACKET_V4, &id);
+    register_callout(1, 0);
+    FwpsInjectionHandleCreate0(AF_INET, 4, &handle);
+    FwpsInjectionHandleCreate0(AF_INET, 2, &transport);
+    HANDLE none;
+    EXPECT("W240 network handle needs a family", FwpsInjectionHandleCreate0(AF_UNSPEC, 4, &none) != 0, 1);
+    behave[0].injection = handle;
+    behave[0].action = ACTION_BLOCK;
+    add_filter(LAYER_OUTBOUND_IPPACKET_V4, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
+    EXPECT("blocked and cloned", datagram_passes(), FALSE);
+    EXPECT("W256 from the stack: not injected", behave[0].state, 0);
+    EXPECT("W243 handle without NETWORK", STATUS_OF(FwpsInjectNetworkSendAsync0(transport, NULL, 0, 0, behave[0].clone, on_complete, NULL)), STATUS_OF(STATUS_FWP_INJECT_HANDLE_STALE));
+    LONG before = link_frames;
+    EXPECT("inject", STATUS_OF(FwpsInjectNetworkSendAsync0(handle, (HANDLE)5, 0, 0, behave[0].clone, on_complete, NULL)), 0);
+    EXPECT("W245 completion", WaitForSingleObject(completed, 10000), WAIT_OBJECT_0);
+    EXPECT("the injected packet left once", link_frames - before, 1);
+    EXPECT("W255 recognised as own", behave[0].state, 1);
+    EXPECT("the payload is unchanged", memcmp(last_link + ETHERNET + 28, "hello", 5), 0);
+    EXPECT("destroy", STATUS_OF(FwpsInjectionHandleDestroy0(handle)), 0);
+    FwpsInjectionHandleDestroy0(transport);
+    end();
+    FwpsCalloutUnregisterById0(id);
+}
+
+static void test_redirect(void)
+{
+    UINT32 id;
+    HANDLE handle;
+    begin();
+    add_callout(1, LAYER_ALE_CONNECT_REDIRECT_V4, &id);
+    register_callout(1, 0);
+    FwpsRedirectHandleCreate0(NULL, 0, &handle);
+    behave[0].redirect = handle;
+    behave[0].redirect_to = LOOPBACK;
+    behave[0].redirect_port = 8080;
+    add_filter(LAYER_ALE_CONNECT_REDIRECT_V4, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
+    LONG before = link_frames;
+    guest_sends(7000, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W129 acquire blocks", behave[0].first_action, ACTION_BLOCK);
+    EXPECT("W129 acquire clears the right", behave[0].first_rights, 0);
+    EXPECT("redirected SYN never leaves", link_frames - before, 0);
+    EXPECT("it goes to the proxy", get32(last_guest + ETHERNET + 16), LOOPBACK);
+    EXPECT("at its port", get16(last_guest + ETHERNET + 22), 8080);
+    uint8_t answer[2048];
+    stack_from_guest(answer, build(answer, LOOPBACK, 8080, SERVER, 7000, IPPROTO_TCP, 0x12, 5000, ""));
+    EXPECT("the answer comes from whom the client called", get32(last_guest + ETHERNET + 12), SERVER);
+    EXPECT("from its port", get16(last_guest + ETHERNET + 20), 80);
+    EXPECT("to the client", get32(last_guest + ETHERNET + 16), (UINT32)GUEST);
+    EXPECT("at the client's port", get16(last_guest + ETHERNET + 22), 7000);
+
+    behave[0].no_pid = TRUE;
+    guest_sends(7001, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W121 without a target pid: refused", last_guest[ETHERNET + 33] & 4, 4);
+    behave[0].no_pid = FALSE;
+    behave[0].forget = TRUE;
+    guest_sends(7002, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W130 forgotten permit blocks", last_guest[ETHERNET + 33] & 4, 4);
+    behave[0].forget = FALSE;
+    behave[0].redirect_to = 0xc6336406;
+    behave[0].redirect_port = 81;
+    before = link_frames;
+    guest_sends(7003, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("redirect to a remote host leaves", link_frames - before, 1);
+    EXPECT("for the new address", get32(last_link + ETHERNET + 16), 0xc6336406);
+
+    uint8_t blob[256];
+    struct tuple mapped = {IPPROTO_TCP, LOOPBACK, SERVER, 8080, 7000};
+    struct flow *flow = flow_find_mapped(&mapped);
+    size_t size = flow ? redirect_blob(flow, blob, sizeof blob) : 0;
+    flow_release(flow);
+    EXPECT("records are set for the proxy's port", redirect_set_for_next(7004, IPPROTO_TCP, blob, size), TRUE);
+    guest_sends(7004, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W124 own proxy is recognised", behave[0].redirect_state, 1);
+    EXPECT("and reaches the server", get32(last_link + ETHERNET + 16), (UINT32)SERVER);
+    FwpsRedirectHandleDestroy0(handle);
+    end();
+    FwpsCalloutUnregisterById0(id);
+}
+
+int main(void)
+{
+    static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
+    memcpy(wire.guest_mac, mac, 6);
+    wire.to_link = to_link;
+    wire.to_guest = to_guest;
+    wire.guest_address = GUEST;
+    inject_start();
+    test_objects();
+    test_transactions();
+    test_arbitration();
+    test_flows();
+    test_injection();
+    test_redirect();
+    printf("%d failures\n", failures);
+    return failures;
+}
