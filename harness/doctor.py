@@ -40,10 +40,20 @@ class Health(StrEnum):
 class Finding:
     """One fact about the host."""
 
-    subject: str
+    title: str
     health: Health
     detail: str
     hint: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to wish for."""
+        return self.health is Health.GOOD
+
+    @property
+    def required(self) -> bool:
+        """Whether the main job cannot run as it is."""
+        return self.health is Health.MISSING
 
 
 def examine() -> list[Finding]:
@@ -57,15 +67,15 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except HarnessError as error:
-        subject = check.__name__.strip("_").replace("_", " ")
-        return Finding(subject=subject, health=Health.MISSING, detail=error.message, hint=error.hint)
+        title = check.__name__.strip("_").replace("_", " ")
+        return Finding(title=title, health=Health.MISSING, detail=error.message, hint=error.hint)
 
 
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
     good = sys.version_info >= (3, 11)
     return Finding(
-        subject="python",
+        title="python",
         health=Health.GOOD if good else Health.MISSING,
         detail=f"Python {version}, wanted 3.11 or newer.",
         hint=None if good else "Install python3.11.",
@@ -77,8 +87,8 @@ def _tool_check(name: str) -> Callable[[], Finding]:
         found = process.find_tool(name)
         if found is None:
             hint = f"'make setup' installs the Debian package '{_TOOLS[name]}'."
-            return Finding(subject=name, health=Health.MISSING, detail="It is not installed.", hint=hint)
-        return Finding(subject=name, health=Health.GOOD, detail=str(found))
+            return Finding(title=name, health=Health.MISSING, detail="It is not installed.", hint=hint)
+        return Finding(title=name, health=Health.GOOD, detail=str(found))
 
     return check
 
@@ -86,7 +96,7 @@ def _tool_check(name: str) -> Callable[[], Finding]:
 def _schema() -> Finding:
     good = SCHEMA.is_file()
     return Finding(
-        subject="libvirt schema",
+        title="libvirt schema",
         health=Health.GOOD if good else Health.MISSING,
         detail=f"'{SCHEMA}' is {'there' if good else 'missing'}.",
         hint=None if good else "'make setup' installs the Debian package 'libvirt-daemon-system'.",
@@ -101,15 +111,15 @@ def _libvirt() -> Finding:
     finally:
         opened.close()
     version = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
-    return Finding(subject="libvirt", health=Health.GOOD, detail=f"libvirt {version} answers at {uri}.")
+    return Finding(title="libvirt", health=Health.GOOD, detail=f"libvirt {version} answers at {uri}.")
 
 
 def _acceleration() -> Finding:
     found = accelerator.choose_accelerator()
     if found.kind == "kvm":
-        return Finding(subject="accelerator", health=Health.GOOD, detail=found.reason)
+        return Finding(title="accelerator", health=Health.GOOD, detail=found.reason)
     hint = "The reference guest runs without KVM, Windows is very slow without it."
-    return Finding(subject="accelerator", health=Health.SLOW, detail=f"TCG. {found.reason}", hint=hint)
+    return Finding(title="accelerator", health=Health.SLOW, detail=f"TCG. {found.reason}", hint=hint)
 
 
 def _room() -> Finding:
@@ -118,12 +128,12 @@ def _room() -> Finding:
     if not os.access(there, os.W_OK):
         detail = f"'{there}' is not writable."
         return Finding(
-            subject="room", health=Health.MISSING, detail=detail, hint="Set WFP_HIL_CACHE to a folder of yours."
+            title="room", health=Health.MISSING, detail=detail, hint="Set WFP_HIL_CACHE to a folder of yours."
         )
     free = shutil.disk_usage(there).free
     good = free >= _ROOM_WANTED
     return Finding(
-        subject="room",
+        title="room",
         health=Health.GOOD if good else Health.MISSING,
         detail=f"{free / (1 << 30):.1f} GiB free in '{place}', wanted {_ROOM_WANTED >> 30} GiB.",
         hint=None if good else "Free some room, or set WFP_HIL_CACHE to a folder on another file system.",

@@ -20,8 +20,8 @@ def _no_daemon(monkeypatch, tmp_path):
     monkeypatch.setattr(accelerator, "choose_accelerator", lambda: kvm)
 
 
-def finding(subject: str) -> doctor.Finding:
-    return next(each for each in doctor.examine() if each.subject == subject)
+def finding(title: str) -> doctor.Finding:
+    return next(each for each in doctor.examine() if each.title == title)
 
 
 def test_a_missing_tool_names_the_package(monkeypatch):
@@ -40,7 +40,7 @@ def test_libvirt_that_refuses_is_a_finding_and_not_an_error(monkeypatch):
 
     found = finding("libvirt")
     assert (found.health, found.detail, found.hint) == (Health.MISSING, "libvirt refuses.", "Ask nicely.")
-    assert finding("room").subject == "room"
+    assert finding("room").title == "room"
 
 
 def test_tcg_is_slow_and_kvm_is_good(monkeypatch):
