@@ -47,7 +47,9 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
             with step("install model, init and WinRM endpoint"):
                 _finish(recipe, base, work, temporary / "secrets", deadline)
             with step("compress the disk"):
-                _run(["qemu-img", "convert", "-c", "-O", "qcow2", work / "disk.raw", temporary / "disk.qcow2"], deadline)
+                # zstd, not the default zlib: a third of the time here, and quicker to read for every boot.
+                options = ["-c", "-O", "qcow2", "-o", "compression_type=zstd"]
+                _run(["qemu-img", "convert", *options, work / "disk.raw", temporary / "disk.qcow2"], deadline)
             (work / "vmlinuz").rename(temporary / "vmlinuz")
             write_initrd(work / "initrd", temporary / "initrd.img")
             for name in ("disk.qcow2", "vmlinuz", "initrd.img"):

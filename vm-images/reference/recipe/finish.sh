@@ -34,6 +34,14 @@ if [ -f "$root/var/lib/wfp/model/install.sh" ]; then
     umount "$root/proc"
     umount -l "$root/dev"
 fi
+# Wine's services that this guest has no use for are disabled: event log, plug and play, USB and input devices.
+registry=$root/var/lib/wfp/prefix/system.reg
+awk '
+    /^\[/ { off = ($0 ~ /Services\\\\(Eventlog|PlugPlay|winebus|winehid|wineusb|winexinput)\]/) }
+    off && /^"Start"=/ { $0 = "\"Start\"=dword:00000004" }
+    { print }
+' "$registry" >"$registry.new"
+mv "$registry.new" "$registry"
 chroot "$root" python3 -m compileall -q -j 2 /usr/lib/wfp-hil /usr/lib/python3/dist-packages /usr/lib/python3.11 || true
 
 cp "$root/boot/vmlinuz" "$out/vmlinuz"

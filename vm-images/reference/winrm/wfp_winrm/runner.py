@@ -133,7 +133,8 @@ class NativeRunner:
         codepage: int,
     ) -> Process:
         """Start it with /bin/sh in the place of cmd.exe."""
-        argv = [program, *arguments] if skip_cmd else ["/bin/sh", "-c", " ".join([program, *arguments])]
+        line = " ".join([program, *arguments])
+        argv = split_arguments(line) if skip_cmd else ["/bin/sh", "-c", line]
         return Process(argv, directory or None, {**os.environ, **environment, "WINRS_CODEPAGE": str(codepage)})
 
 
