@@ -26,10 +26,6 @@
 #include "wfpcallout_ioctl.h"
 
 #define TAG 0x6f636677u /* 'wfco' in a dump */
-#ifdef __MINGW32__
-/* mingw-w64 inlines this as a read of a fixed kernel address; ntoskrnl.exe exports it on x64 as well. */
-WFP_ABI_IMPORT ULONGLONG NTAPI interrupt_time(void) __asm__("__imp_KeQueryInterruptTime");
-#endif
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
 

@@ -10,4 +10,4 @@ $(BUILD)/callout/%.o: callout/%.c $(wildcard callout/*.h) $(wildcard include/*.h
 	$(CC) $(CALLOUT_CFLAGS) -c $< -o $@
 
 $(BUILD)/wfpcallout.sys: $(CALLOUT_OBJECTS) $(BUILD)/libfwpkclnt.a $(BUILD)/libndis.a
-	$(CC) $(CALLOUT_LDFLAGS) $(CALLOUT_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -o $@
+	$(CC) $(CALLOUT_LDFLAGS) $(CALLOUT_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -lhal -o $@

@@ -23,12 +23,21 @@ void events_stop(void)
     ring = NULL;
 }
 
+/* KeQueryInterruptTime is a read of a fixed kernel address on x64, which Wine can only emulate; this is a call. */
+static UINT64 now(void)
+{
+    LARGE_INTEGER frequency, ticks = KeQueryPerformanceCounter(&frequency);
+    UINT64 seconds = (UINT64)ticks.QuadPart / (UINT64)frequency.QuadPart;
+    UINT64 rest = (UINT64)ticks.QuadPart % (UINT64)frequency.QuadPart;
+    return seconds * 10000000 + rest * 10000000 / (UINT64)frequency.QuadPart;
+}
+
 UINT64 event_record(WFPCALLOUT_EVENT *event)
 {
     KIRQL irql;
     UINT64 number;
 
-    event->time_100ns = KeQueryInterruptTime();
+    event->time_100ns = now();
     KeAcquireSpinLock(&lock, &irql);
     event->irql = irql;
     number = event->seq = tail++;

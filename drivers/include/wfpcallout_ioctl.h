@@ -178,7 +178,7 @@ enum WFPCALLOUT_EVENT_KIND {
 
 typedef struct WFPCALLOUT_EVENT {
     uint64_t seq;            /* from 1, never reused; gaps are counted in WFPCALLOUT_EVENTS.dropped */
-    uint64_t time_100ns;     /* KeQueryInterruptTime */
+    uint64_t time_100ns;     /* performance counter */
     uint8_t  kind;           /* enum WFPCALLOUT_EVENT_KIND */
     uint8_t  irql;           /* KeGetCurrentIrql at the event */
     uint16_t layer;
