@@ -127,6 +127,20 @@ def test_a_reset_is_told_from_a_death_and_repaired(ticking):
     next_tick(ticking)
 
 
+def test_a_panicking_guest_is_told_from_a_reboot_and_repaired(ticking):
+    ticking.save_snapshot("warm")
+    lost = threading.Event()
+    ticking.on_lost(lambda error: lost.set())
+
+    ticking.monitor().hmp("o /b 0x505 1")  # what a guest's kernel writes to the pvpanic device when it crashes
+    assert lost.wait(10)
+    assert ticking.condition is Condition.PANICKED
+
+    assert ticking.revert("warm").way is Way.IN_PLACE
+    next_tick(ticking)
+    ticking.check()
+
+
 def test_a_new_boot_id_is_a_reboot(ticking):
     ticking.observe_boot_id("first")
     ticking.observe_boot_id("first")
