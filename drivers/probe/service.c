@@ -31,6 +31,21 @@ static void settle(SC_HANDLE service, DWORD pending, DWORD timeout_ms)
         Sleep(2); /* the SCM has no wait that Wine 8 offers as well */
 }
 
+/*
+ * One handle for as long as the probe lives. Wine 8 refuses to bind anew (RPC_S_CALL_FAILED_DNE) when the last handle of
+ * a process was closed a moment ago; asking again works.
+ */
+static SC_HANDLE open_manager(void)
+{
+    static SRWLOCK lock = SRWLOCK_INIT;
+    static SC_HANDLE manager;
+    AcquireSRWLockExclusive(&lock);
+    for (int attempt = 0; !manager && attempt < 5; attempt++)
+        manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
+    ReleaseSRWLockExclusive(&lock);
+    return manager;
+}
+
 static void service(json_request *request)
 {
     wchar_t name[256], path[512];
@@ -38,7 +53,7 @@ static void service(json_request *request)
     DWORD timeout = (DWORD)json_number(request, "timeout_ms", 30000);
     MultiByteToWideChar(CP_UTF8, 0, json_text(request, "name", ""), -1, name, 256);
     MultiByteToWideChar(CP_UTF8, 0, json_text(request, "path", ""), -1, path, 512);
-    SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
+    SC_HANDLE manager = open_manager();
     if (!manager) {
         reply_win32(request, GetLastError(), "OpenSCManager");
         return;
@@ -51,7 +66,6 @@ static void service(json_request *request)
         handle = OpenServiceW(manager, name, SERVICE_ALL_ACCESS);
     if (!handle) {
         reply_win32(request, GetLastError(), strcmp(action, "create") ? "OpenService" : "CreateService");
-        CloseServiceHandle(manager);
         return;
     }
     SERVICE_STATUS status;
@@ -74,7 +88,6 @@ static void service(json_request *request)
     else
         answer(request, handle);
     CloseServiceHandle(handle);
-    CloseServiceHandle(manager);
 }
 
 bool service_op(const char *op, json_request *request)
