@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import errno
 import json
 import os
@@ -219,7 +219,7 @@ def _write_manifest(recipe: Recipe, image_hash: str, work: Path, target: Path) -
     manifest = {
         "name": recipe.name,
         "hash": image_hash,
-        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "built": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "kernel": (work / "kernel-version").read_text().strip(),
         "model": (recipe.model / "install.sh").is_file(),
         "size_bytes": sum(files.values()),

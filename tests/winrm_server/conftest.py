@@ -72,9 +72,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     try:
         wait_for(lambda: ready.exists() or None, Deadline(20), "the endpoint to listen")
         login = json.loads((folder / "host" / "winrm.json").read_text())
-        yield Endpoint(
-            int(ready.read_text()), folder / "host" / "winrm.pem", login["user"], login["password"], log
-        )
+        yield Endpoint(int(ready.read_text()), folder / "host" / "winrm.pem", login["user"], login["password"], log)
     finally:
         process.terminate()
         process.wait(10)

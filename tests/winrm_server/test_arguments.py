@@ -29,7 +29,7 @@ def runner() -> ModuleType:
         ("sc.exe query  x", ["sc.exe", "query", "x"]),
         (r'"C:\Program Files\a.exe" b', [r"C:\Program Files\a.exe", "b"]),
         (r"a\\b c\d", [r"a\\b", r"c\d"]),
-        (r'say \"hi\"', ["say", '"hi"']),
+        (r"say \"hi\"", ["say", '"hi"']),
         (r'"ends in slash\\" next', ["ends in slash\\", "next"]),
         ('"a""b"', ['a"b']),
         ('x ""', ["x", ""]),

@@ -6,6 +6,7 @@ import hashlib
 import queue
 import threading
 import uuid
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -105,8 +106,7 @@ def test_terminate_ends_the_command_and_its_children(client, shell, tmp_path):
 
 def is_running(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

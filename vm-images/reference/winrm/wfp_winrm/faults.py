@@ -105,7 +105,9 @@ def unknown_action(action: str) -> Fault:
 
 def quota(what: str) -> Fault:
     """A limit of the service is reached."""
-    return Fault("Receiver", "w:QuotaLimit", 2150859173, f"The WS-Management service cannot process the request. {what}")
+    return Fault(
+        "Receiver", "w:QuotaLimit", 2150859173, f"The WS-Management service cannot process the request. {what}"
+    )
 
 
 def win32(code: int, what: str) -> Fault:

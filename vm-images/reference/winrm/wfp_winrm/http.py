@@ -109,7 +109,9 @@ class _Exchange:
             if not self._respond(method, target, headers, body, close=close) or close:
                 return
 
-    def _respond(self, method: str, target: str, headers: dict[str, str], body: bytes, *, close: bool) -> bool:
+    def _respond(  # noqa: PLR0911 - one return for each way to refuse
+        self, method: str, target: str, headers: dict[str, str], body: bytes, *, close: bool
+    ) -> bool:
         path = target.partition("?")[0].rstrip("/").lower()
         if path not in ("/wsman", "/wsman-anon/identify"):
             self._write(404, [], b"", None, close=close)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import select
 import time
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from xml.sax.saxutils import escape
@@ -105,7 +105,7 @@ class Service:
             raise faults.quota(str(error)) from error
         created = (
             f"<x:ResourceCreated><a:Address>{soap.ADDRESSING}/role/anonymous</a:Address><a:ReferenceParameters>"
-            f"<w:ResourceURI>{RESOURCE}</w:ResourceURI><w:SelectorSet><w:Selector Name=\"ShellId\">{shell.id}"
+            f'<w:ResourceURI>{RESOURCE}</w:ResourceURI><w:SelectorSet><w:Selector Name="ShellId">{shell.id}'
             "</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>"
         )
         return soap.response(request, f"{soap.TRANSFER}/CreateResponse", created + _describe(shell))

@@ -114,10 +114,9 @@ class Command:
                     chunks.data[-1] = (name, chunks.data[-1][1] + data)
                 else:
                     chunks.data.append((name, data))
-            if not self._pending:
-                if self._exit_code is not None and not self._open:
-                    chunks.ended, self._ended = self._ended, []
-                    chunks.exit_code = self._exit_code
+            if not self._pending and self._exit_code is not None and not self._open:
+                chunks.ended, self._ended = self._ended, []
+                chunks.exit_code = self._exit_code
             self._lock.notify_all()
             return chunks
 
