@@ -9,8 +9,9 @@
 #ifndef CALLOUT_H
 #define CALLOUT_H
 
-#define NDIS_SUPPORT_NDIS6 1
+#ifndef NDIS630
 #define NDIS630 1
+#endif
 #include <ntddk.h>
 #ifdef _MSC_VER
 #pragma warning(push)
