@@ -47,6 +47,7 @@ __all__ = [
     "witness",
 ]
 
+_BODY_SECONDS = 120
 NIC_MODELS = ("e1000e", "igb", "rtl8139", "virtio-net-pci")
 
 
@@ -82,6 +83,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wrong = unknown_rules(scenarios)
     if wrong:
         pytest.exit(wrong, returncode=2)
+    if session.config.pluginmanager.hasplugin("timeout"):
+        for item in scenarios:
+            if item.get_closest_marker("timeout") is None:
+                # The first scenario boots the guest in its set-up, which has deadlines of its own.
+                item.add_marker(pytest.mark.timeout(_BODY_SECONDS, func_only=True))
     if scenarios and not session.config.option.collectonly:
         from harness.plugin.run import Run
 
