@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.link import Direction, MemoryLink
-from harness.link.headers import TcpSegment, parse_ip, parse_tcp
+from harness.link.headers import ACK, FIN, SYN, TcpSegment, parse_ip, parse_tcp
 from harness.traffic import Stations, TcpError
 from harness.traffic.assemble import ip_frame, tcp_body
 from harness.waiting import Deadline
@@ -188,3 +188,41 @@ def test_no_segment_of_a_hostile_guest_breaks_the_peer(sent: list[TcpSegment], h
         assert stations.counters.bad_packets == 0
         for connection in stations.gateway.connections:
             assert len(connection.received) <= sum(len(segment.payload) for segment in sent)
+
+
+@pytest.mark.parametrize("initial", [0, 0xFFFFFFFD], ids=["plain", "wrapping"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, b"abcd"), (2, b"cdef"), (6, b"gh")],
+        [(4, b"efgh"), (2, b"cdef"), (0, b"abcd")],
+        [(0, b"ab"), (0, b"abcd"), (6, b"gh"), (3, b"defg")],
+    ],
+    ids=["overlapping", "backwards", "grown retransmission"],
+)
+def test_overlapping_segments_are_joined_without_a_byte_twice(
+    deadline: Deadline, initial: int, parts: list[tuple[int, bytes]]
+) -> None:
+    first, second = MemoryLink.pair()
+    with first, second, Stations(first) as stations:
+        listener = stations.gateway.tcp_listen(80)
+        answers: list[TcpSegment] = []
+        second.subscribe(
+            lambda direction, frame, when: answers.append(parse_tcp(parse_ip(frame))), Direction.FROM_GUEST
+        )
+        source, destination = bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1))
+
+        def send(seq: int, flags: int, payload: bytes = b"") -> None:
+            ack = answers[0].seq + 1 if answers else 0
+            body = tcp_body(source, destination, (4000, 80), initial + seq, ack, flags, 65535, payload)
+            second.send(ip_frame(bytes(6), bytes(6), source, destination, 6, body))
+            first.settle(deadline)
+            second.settle(deadline)
+
+        send(0, SYN)
+        send(9, ACK | FIN)  # the end comes first
+        for offset, data in parts:
+            send(1 + offset, ACK, data)
+        connection = listener.wait_for_connection(deadline)
+        assert connection.receive_all(deadline) == b"abcdefgh"
+        assert answers[-1].ack == (initial + 10) & 0xFFFFFFFF
