@@ -10,7 +10,6 @@
 static SRWLOCK device_lock = SRWLOCK_INIT;
 static HANDLE device = INVALID_HANDLE_VALUE;
 
-/* Opens on first use. The handle is kept: opening costs a round trip to the I/O manager. */
 static HANDLE open_device(const char *path)
 {
     wchar_t name[128];
@@ -28,28 +27,22 @@ static void close_device(void)
     ReleaseSRWLockExclusive(&device_lock);
 }
 
-/* One IOCTL on a handle of its own when the driver may have been loaded anew since. */
+/*
+ * One IOCTL. Unless drv_open asked for a handle that stays, it has one of its own: Windows does not unload a driver while a
+ * handle to its device is open, and a kept one would be stale after the driver was loaded anew.
+ */
 static DWORD control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size, DWORD *got)
 {
-    for (int attempt = 0;; attempt++) {
-        DWORD error = 0;
-        AcquireSRWLockExclusive(&device_lock);
-        if (device == INVALID_HANDLE_VALUE)
-            device = open_device("\\\\.\\WfpCallout");
-        HANDLE mine = device;
-        if (mine == INVALID_HANDLE_VALUE)
-            error = GetLastError();
-        ReleaseSRWLockExclusive(&device_lock);
-        if (error)
-            return error;
-        if (DeviceIoControl(mine, code, (void *)in, in_size, out, out_size, got, NULL))
-            return 0;
+    DWORD error = 0;
+    AcquireSRWLockShared(&device_lock);
+    HANDLE kept = device;
+    HANDLE mine = kept != INVALID_HANDLE_VALUE ? kept : open_device("\\\\.\\WfpCallout");
+    if (mine == INVALID_HANDLE_VALUE || !DeviceIoControl(mine, code, (void *)in, in_size, out, out_size, got, NULL))
         error = GetLastError();
-        bool stale = error == ERROR_INVALID_HANDLE || error == ERROR_FILE_NOT_FOUND || error == ERROR_NOT_READY;
-        if (attempt || !stale)
-            return error;
-        close_device();
-    }
+    if (mine != kept)
+        CloseHandle(mine);
+    ReleaseSRWLockShared(&device_lock);
+    return error;
 }
 
 static void take_address(const json_request *request, const char *key, uint8_t out[16])
