@@ -10,12 +10,14 @@ for file in fwpkclnt.sys ndis.sys; do
     rm -f "$drivers/$file"
     cp "$from/$file" "$drivers/$file"
 done
-# No load order group: Wine runs all such drivers, the engine and the driver under test, in one winedevice process.
+# Wine runs drivers of one load order group in one winedevice process, and drivers without a group each in its own:
+# a driver under test has to be created with group= NetworkProvider to share the engine's.
 "$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v ImagePath /d 'C:\windows\system32\drivers\fwpkclnt.sys' /f
 "$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Type /t REG_DWORD /d 1 /f
 "$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Start /t REG_DWORD /d 3 /f
 "$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v ErrorControl /t REG_DWORD /d 1 /f
 "$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v DisplayName /d 'WFP filter engine (model)' /f
+"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Group /d NetworkProvider /f
 # our ndis.sys, not Wine's own
 "$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v ndis.sys /d native /f
 "$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v fwpkclnt.sys /d native /f
