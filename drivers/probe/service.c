@@ -61,7 +61,7 @@ static void service(json_request *request)
     SC_HANDLE handle;
     if (!strcmp(action, "create"))
         handle = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START,
-                                SERVICE_ERROR_NORMAL, path, NULL, NULL, NULL, NULL, NULL);
+                                SERVICE_ERROR_NORMAL, path, L"NetworkProvider", NULL, NULL, NULL, NULL);
     else
         handle = OpenServiceW(manager, name, SERVICE_ALL_ACCESS);
     if (!handle) {

@@ -15,6 +15,9 @@ from harness.steps import step
 from harness.waiting import Deadline, NotYet, wait_for
 from harness.wfp import status_name
 
+# The group that Windows' own network filter drivers use. On the reference guest it also decides which winedevice process
+# hosts the driver: Wine puts kernel drivers of one group into one process, and the filter engine's is of this group.
+_LOAD_ORDER_GROUP = "NetworkProvider"
 _SC_SECONDS = 60.0
 _STATE_SECONDS = 30.0
 
@@ -156,7 +159,7 @@ class DriverService:
             return 0, ""
         words = f"{action} {self.name}"
         if action == "create":
-            words += f' binPath= "{self.path}" type= kernel start= demand'
+            words += f' binPath= "{self.path}" type= kernel start= demand group= {_LOAD_ORDER_GROUP}'
         done = self._sc(words)
         return _error_of(done), (done.stdout.strip() or done.stderr.strip())
 
