@@ -15,8 +15,8 @@ from harness.steps import step
 from harness.waiting import Deadline, NotYet, wait_for
 from harness.wfp import status_name
 
-# The group that Windows' own network filter drivers use. On the reference guest it also decides which winedevice process
-# hosts the driver: Wine puts kernel drivers of one group into one process, and the filter engine's is of this group.
+# The group that Windows' own network filter drivers use. On the reference guest it also decides which winedevice
+# process hosts the driver: Wine puts kernel drivers of one group into one process, and the engine is of this group.
 _LOAD_ORDER_GROUP = "NetworkProvider"
 _SC_SECONDS = 60.0
 _STATE_SECONDS = 30.0

@@ -54,7 +54,8 @@ def test_deploy_uploads_and_creates_the_service(guest, tmp_path):
     made = deploy(guest, package, probe=tmp_path / "wfpprobe.exe")
 
     assert guest.uploads == [("wfpprobe.exe", r"C:\wfp-hil\wfpprobe.exe"), ("x.sys", r"C:\wfp-hil\x.sys")]
-    assert guest.commands == [r'sc.exe create x binPath= "C:\wfp-hil\x.sys" type= kernel start= demand group= NetworkProvider']
+    created = r'sc.exe create x binPath= "C:\wfp-hil\x.sys" type= kernel start= demand group= NetworkProvider'
+    assert guest.commands == [created]
     assert made.name == "x"
 
 
