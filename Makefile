@@ -1,7 +1,10 @@
 # wfp-hil: `make run` and `make test` do all set-up themselves and may be called first.
+# Words for the harness or for pytest go into ARGS: make run ARGS="-k redirect".
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 WFP_HIL := .venv/bin/wfp-hil
+STAGE := scripts/stage.sh
+ARGS :=
 
 .PHONY: help setup drivers model image run test check bench clean distclean
 
@@ -12,24 +15,24 @@ setup:  ## Debian packages, virtual environment, libvirt's daemons
 	@scripts/setup.sh
 
 drivers: setup
-	@$(MAKE) --no-print-directory -s -C drivers
+	@$(STAGE) "driver and probe" $(MAKE) --no-print-directory -s -C drivers
 
 model: setup
-	@$(MAKE) --no-print-directory -s -C vm-images/reference/model
+	@$(STAGE) "model of the filter engine" $(MAKE) --no-print-directory -s -C vm-images/reference/model
 
 image: drivers model  ## the reference image, from the cache when its inputs did not change
 	@$(WFP_HIL) image build reference
 
 run: image  ## the main job: boot the reference guest, deploy the driver, run all scenarios
-	@$(WFP_HIL) run --guest reference
+	@$(WFP_HIL) run --guest reference $(ARGS)
 
 check: setup  ## format, lint, types
-	@.venv/bin/ruff format --check --quiet .
-	@.venv/bin/ruff check --quiet .
-	@.venv/bin/mypy
+	@$(STAGE) "format" .venv/bin/ruff format --check .
+	@$(STAGE) "lint" .venv/bin/ruff check .
+	@$(STAGE) "types" .venv/bin/mypy
 
 test: image check  ## all tests, with real virtual machines
-	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests
+	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests $(ARGS)
 
 bench: image  ## the figures: revert, round trip, link, overhead
 	@$(PYTHON) -m benchmarks

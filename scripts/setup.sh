@@ -4,21 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stage() { # title, command...
-    local title=$1 began=$SECONDS log
-    shift
-    log=$(mktemp)
-    printf '  %-34s ' "$title"
-    if "$@" >"$log" 2>&1; then
-        printf 'ok   %4d s\n' $((SECONDS - began))
-        rm -f "$log"
-    else
-        printf 'FAILED after %d s\n' $((SECONDS - began))
-        tail -n 40 "$log" >&2
-        echo "error: the stage '$title' failed; its whole output is in $log." >&2
-        exit 3
-    fi
-}
+. scripts/stage.sh
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
