@@ -1,0 +1,99 @@
+"""The main job as a user runs it, real in every part; and a scenario that must fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.hypervisor import connect, leftovers
+from harness.process import run
+from harness.waiting import Deadline
+
+ROOT = Path(__file__).parents[1]
+
+# One that is wrong on purpose: the driver redirects, so the claim that the connect goes to its station must fail.
+WRONG = '''
+"""Claims what is not so."""
+
+import pytest
+
+from harness.expect import expect
+
+
+@pytest.mark.rule("W120")
+def test_wrong(driver, probe, stations, witness, fence):
+    """A redirected connect reaches the station it was meant for, which is not so."""
+    stations.add("198.51.100.5").tcp_listen(80)
+    proxy = probe.tcp_listen("127.0.0.1:8080")
+    driver.redirect("tcp", remote="198.51.100.5:80", to=proxy)
+
+    probe.tcp_connect("198.51.100.5:80")
+    fence()
+
+    expect(witness).some(dst="198.51.100.5", dport=80)
+'''
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+    """Exit code, terminal text and results folder of one run that has the wrong scenario among the right."""
+    folder = tmp_path_factory.mktemp("run")
+    wrong = folder / "test_wrong.py"
+    wrong.write_text(WRONG)
+    out = folder / "out"
+    chosen = ["scenarios/redirect", "scenarios/callout", wrong, "-k", "not veto and not concurrent"]
+    done = run(
+        [Path(sys.executable).parent / "wfp-hil", "run", "--out", out, *chosen],
+        cwd=ROOT,
+        deadline=Deadline(1400),
+        check=False,
+    )
+    return done.exit_code, done.stdout + done.stderr, out
+
+
+def results(out: Path) -> list[dict[str, object]]:
+    lines = (out / "results.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["record"] == "result"]
+
+
+def test_only_the_wrong_scenario_fails(finished: tuple[int, str, Path]) -> None:
+    _, text, out = finished
+    outcomes = {str(record["scenario"]): record["outcome"] for record in results(out)}
+    wrong = {name: outcome for name, outcome in outcomes.items() if "test_wrong" in name}
+    assert list(wrong.values()) == ["FAIL"], text[-5000:]
+    others = {name: outcome for name, outcome in outcomes.items() if name not in wrong}
+    assert len(others) >= 25
+    assert {name: outcome for name, outcome in others.items() if outcome != "PASS"} == {}, text[-5000:]
+
+
+def test_a_failure_of_the_driver_ends_with_code_1(finished: tuple[int, str, Path]) -> None:
+    assert finished[0] == 1, finished[1][-5000:]
+
+
+def test_the_failure_says_what_was_wanted_and_seen(finished: tuple[int, str, Path]) -> None:
+    (message,) = [str(record["message"]) for record in results(finished[2]) if "test_wrong" in str(record["scenario"])]
+    assert "198.51.100.5" in message
+    assert "wanted" in message
+    assert "timeline.txt" in message
+
+
+def test_every_result_names_its_guest_and_keeps_its_evidence(finished: tuple[int, str, Path]) -> None:
+    for record in results(finished[2]):
+        assert record["guest"] == "reference"
+        folder = Path(str(record["folder"]))
+        for name in ("frames.pcapng", "events.jsonl", "steps.jsonl", "serial.log", "timeline.txt"):
+            assert (folder / name).is_file(), f"{folder} lacks {name}"
+
+
+def test_nothing_is_left_running(finished: tuple[int, str, Path]) -> None:
+    assert finished[0] in {0, 1}
+    connection = connect()
+    try:
+        assert leftovers.find(connection) == []
+    finally:
+        connection.close()
