@@ -42,6 +42,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     """Exit code, terminal text and results folder of one run that has the wrong scenario among the right."""
+    leftovers.clean()  # of runs that were killed before: what is found afterwards is this run's
     folder = tmp_path_factory.mktemp("run")
     wrong = folder / "test_wrong.py"
     wrong.write_text(WRONG)
