@@ -28,6 +28,9 @@ _COLOURS = {
 # "prepare guest" > "boot the guest": what a person waits for; deeper steps only move the spinner.
 _SHOWN_DEPTH = 1
 
+# The guest is prepared inside the set-up of the first scenario, and that takes longer than all the rest.
+_PREPARATION = "prepare guest"
+
 
 class LiveView:
     """Subscribes to steps; prints plain lines where the output is no terminal."""
@@ -39,6 +42,7 @@ class LiveView:
         self._what = "starting"
         self._since = self._began
         self._scenario: str | None = None
+        self._preparing = False
         self._live: Live | None = None
 
     def start(self) -> None:
@@ -58,7 +62,10 @@ class LiveView:
         with self._lock:
             if event.kind == "start":
                 self._what, self._since = event.title, time.monotonic()
-        if self._scenario is not None or event.depth > _SHOWN_DEPTH:
+            if event.depth == 0 and event.kind == "start":
+                self._preparing = event.title.startswith(_PREPARATION)
+            hidden = self._scenario is not None and not self._preparing
+        if hidden or event.depth > _SHOWN_DEPTH:
             return
         if event.kind == "stop":
             self._say(f"{event.title}: {event.duration:.1f} s")

@@ -142,9 +142,9 @@ def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
     view = LiveView(Console(file=text, width=200))
     unsubscribe = subscribe(view.step)
     view.start()
-    with step("prepare"), step("boot the guest"), step("an inner step"):
-        pass
     view.scenario("test_a")
+    with step("prepare guest 'reference'"), step("boot the guest"), step("an inner step"):
+        pass
     with step("fence"):
         pass
     view.result(attempt(Outcome.FAIL, "wanted none, saw one"))
@@ -153,6 +153,7 @@ def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
 
     said = text.getvalue()
     assert "boot the guest: 0.0 s" in said
+    assert "prepare guest 'reference': 0.0 s" in said
     assert "inner step" not in said
     assert "fence" not in said
     assert "FAIL   0.75 s  Title." in said
