@@ -98,7 +98,7 @@ def test_the_command_line_is_the_wanted_one(ticking):
 
     if ticking.accelerator.kind == "tcg":
         assert words[words.index("-accel") + 1] == "tcg"
-        assert words[words.index("-cpu") + 1] == "max,smap=off"
+        assert words[words.index("-cpu") + 1] == "max,smap=off,erms=off,fsrm=off"
     assert any(word.startswith("user,id=mgmt,restrict=on,") for word in words)
 
 
