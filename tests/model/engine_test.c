@@ -497,6 +497,12 @@ static void test_redirect(void)
     EXPECT("from its port", get16(last_guest + ETHERNET + 20), 80);
     EXPECT("to the client", get32(last_guest + ETHERNET + 16), (UINT32)GUEST);
     EXPECT("at the client's port", get16(last_guest + ETHERNET + 22), 7000);
+    unsigned calls = behave[0].calls;
+    guest_sends(7000, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("a SYN sent again after the handshake is no new connect", behave[0].calls - calls, 0);
+    EXPECT("it takes the redirected way", get32(last_guest + ETHERNET + 16), LOOPBACK);
+    guest_sends(7000, SERVER, 80, IPPROTO_TCP, 2, 9000, "");
+    EXPECT("a SYN with another sequence number is a new connect", behave[0].calls - calls, 1);
 
     behave[0].no_pid = TRUE;
     guest_sends(7001, SERVER, 80, IPPROTO_TCP, 2, 1000, "");

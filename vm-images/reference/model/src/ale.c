@@ -73,6 +73,14 @@ static BOOL redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb
     return pass;
 }
 
+static void begin_tcp(struct flow *flow, struct packet *packet)
+{
+    const uint8_t *tcp = packet_tcp(packet);
+    if (tcp)
+        flow->first_sequence = get32(tcp + 4);
+    flow->tcp = TCP_SYN;
+}
+
 struct flow *ale_connect(struct packet *packet, BOOL *absorb)
 {
     struct flow *flow = flow_make(&packet->tuple, TRUE);
@@ -99,7 +107,7 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb)
         flow_release(flow);
         return NULL;
     }
-    flow->tcp = TCP_SYN;
+    begin_tcp(flow, packet);
     return flow;
 }
 
@@ -115,7 +123,7 @@ struct flow *ale_accept(struct packet *packet, BOOL *absorb)
         flow_release(flow);
         return NULL;
     }
-    flow->tcp = TCP_SYN;
+    begin_tcp(flow, packet);
     return flow;
 }
 
@@ -139,7 +147,8 @@ BOOL stream_indicate(struct flow *flow, struct packet *packet)
     UINT32 *next = packet->outbound ? &flow->next_out : &flow->next_in;
     UINT32 sequence = get32(tcp + 4);
     if (tcp[13] & TCP_SYN_BIT) {
-        *next = sequence + 1;
+        if (!*next || (int32_t)(sequence + 1 - *next) > 0) /* a late retransmission must not turn the clock back */
+            *next = sequence + 1;
         return TRUE;
     }
     UINT32 end = sequence + (UINT32)length + fin;

@@ -138,6 +138,7 @@ struct flow {
     BOOL redirected, redirected_local, proxied, established, ended;
     enum tcp_state tcp;
     BOOL fin_in, fin_out;
+    UINT32 first_sequence;    /* of the SYN that opened it */
     UINT32 next_in, next_out; /* sequence number of the next stream byte */
     UINT32 pid, target_pid;
     UINT64 touched_ms;

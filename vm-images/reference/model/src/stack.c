@@ -149,6 +149,12 @@ static BOOL is_new_tcp(struct packet *packet)
     return tcp && (tcp[13] & (TCP_SYN_BIT | TCP_ACK)) == TCP_SYN_BIT;
 }
 
+/* A SYN that is none of this flow's own: the port is used again. A retransmitted one, however late, is still its own. */
+static BOOL is_successor(const struct flow *flow, struct packet *packet)
+{
+    return flow && is_new_tcp(packet) && flow->first_sequence != get32(packet_tcp(packet) + 4);
+}
+
 static BOOL has_flows(const struct packet *packet)
 {
     return packet->thl && (packet->tuple.protocol == IPPROTO_TCP || packet->tuple.protocol == IPPROTO_UDP);
@@ -161,7 +167,7 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
     struct tuple sent = packet->tuple;
     UINT32 sequence = packet_tcp(packet) ? get32(packet_tcp(packet) + 4) : 0;
     *flow = flow_find_sent(&sent);
-    if (*flow && is_new_tcp(packet) && (*flow)->tcp != TCP_SYN) { /* the port is used again */
+    if (is_successor(*flow, packet)) {
         flow_end(*flow, "replaced");
         flow_release(*flow);
         *flow = NULL;
@@ -261,7 +267,7 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
         return FALSE;
     if (packet->fragment)
         return TRUE;
-    if (*flow && !(*flow)->outbound && is_new_tcp(packet) && (*flow)->tcp == TCP_OPEN) { /* the port is used again */
+    if (!(*flow && (*flow)->outbound) && is_successor(*flow, packet)) {
         flow_end(*flow, "replaced");
         flow_release(*flow);
         *flow = NULL;
