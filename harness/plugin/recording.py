@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import ExpectationFailed
@@ -11,7 +11,7 @@ from harness.expect.frames import frame_record
 from harness.plugin.bench import Bench
 from harness.report import ScenarioFolder
 from harness.steps import StepEvent, subscribe
-from harness.trace import Entry, EventKind, Trace
+from harness.trace import Entry, Event, EventKind, Trace
 from harness.witness import Witness
 
 
@@ -68,8 +68,13 @@ def check_stats(stats: dict[str, int], trace: Trace) -> None:
     for name, words in (("pending_injections", "injections pending"), ("held_clones", "cloned packets not freed")):
         if stats.get(name, 0):
             raise ExpectationFailed(f"The driver left {stats[name]} {words} after its rules were removed.")
-    made = [event.value for event in trace.select(EventKind.FLOW_ASSOCIATE) if event.status_name == "STATUS_SUCCESS"]
-    deleted = [event.value for event in trace.select(EventKind.FLOW_DELETE)]
+    events = since_load(trace.events)
+    made = [
+        event.value
+        for event in events
+        if event.kind is EventKind.FLOW_ASSOCIATE and event.status_name == "STATUS_SUCCESS"
+    ]
+    deleted = [event.value for event in events if event.kind is EventKind.FLOW_DELETE]
     twice = sorted({value for value in deleted if deleted.count(value) > 1})
     if twice:
         raise ExpectationFailed(f"flowDeleteFn ran more than once for the contexts {twice}.")
@@ -79,6 +84,15 @@ def check_stats(stats: dict[str, int], trace: Trace) -> None:
             f"The driver holds {stats.get('flow_contexts', 0)} flow contexts, "
             f"{alive} are left of {len(made)} that it associated: contexts leak."
         )
+
+
+def since_load(events: Sequence[Event]) -> Sequence[Event]:
+    """The events of the driver that runs now: what an earlier load of it counted, it took along when it unloaded."""
+    begins = 0
+    for at in range(1, len(events)):
+        if events[at].seq <= events[at - 1].seq:
+            begins = at
+    return events[begins:]
 
 
 @contextmanager

@@ -161,6 +161,15 @@ def test_every_scenario_is_followed_by_checks(scenarios: pytest.Pytester, act: s
     assert result.ret == 1
 
 
+def test_contexts_of_an_earlier_load_of_the_driver_are_not_counted(scenarios: pytest.Pytester) -> None:
+    """A driver that was stopped took its contexts along; the one that was started after it begins to count anew."""
+    restart = "driver.record(5, value=7); scene.trace.refresh(); driver.seq = 0"
+    _, records, _ = run(scenarios, f"def test_it(scene, driver):\n    {restart}\n")
+
+    (attempt,) = [record for record in records if record["record"] == "result"]
+    assert attempt["outcome"] == "PASS", attempt["message"]
+
+
 @pytest.mark.parametrize(
     ("fresh", "calls"),
     [("test", "fresh fresh fresh"), ("module", "fresh tidy fresh"), ("session", "fresh tidy tidy")],
