@@ -31,13 +31,16 @@ static UINT32 take_number(const TRAFFIC *traffic, UINT16 field)
     }
 }
 
-/* At the IP packet layers the ports are in the packet alone. The data offset is put back to where it was. */
+/*
+ * At the IP packet layers the ports are in the packet alone. What comes in is indicated from behind its IP header, what
+ * goes out from the IP header itself, whatever size the metadata name. The data offset is put back to where it was.
+ */
 static void take_ports(TRAFFIC *traffic, NET_BUFFER_LIST *list)
 {
     NET_BUFFER *buffer = NET_BUFFER_LIST_FIRST_NB(list);
     UINT8 storage[80];
     const UINT8 *bytes;
-    ULONG back = traffic->ip_header, offset, length;
+    ULONG back = traffic->inbound ? traffic->ip_header : 0, offset, length;
 
     if (!buffer || (back && NdisRetreatNetBufferDataStart(buffer, back, 0, NULL) != NDIS_STATUS_SUCCESS))
         return;
@@ -106,6 +109,12 @@ static BOOLEAN matches(const TRAFFIC *traffic, const WFPCALLOUT_RULE *rule)
     return (!rule->protocol || rule->protocol == event->protocol) &&
            (!rule->local_port || rule->local_port == event->local_port) &&
            (!rule->remote_port || rule->remote_port == event->remote_port);
+}
+
+/* "Not our business". From the callout of a terminating filter CONTINUE would be taken for BLOCK. */
+static FWP_ACTION_TYPE pass_on(const FWPS_FILTER1 *filter)
+{
+    return filter->action.type == FWP_ACTION_CALLOUT_TERMINATING ? FWP_ACTION_PERMIT : FWP_ACTION_CONTINUE;
 }
 
 static void decide(FWPS_CLASSIFY_OUT0 *out, FWP_ACTION_TYPE action, BOOLEAN hard, BOOLEAN absorb)
@@ -181,12 +190,15 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
     /* A filter outlives its rule for a moment; so may a rule at the IP layers be about another port. */
     if (!rule_hit(filter->context, &rule, &exhausted) || !matches(&traffic, &rule)) {
         if (out->rights & FWPS_RIGHT_ACTION_WRITE)
-            out->actionType = FWP_ACTION_CONTINUE;
+            out->actionType = pass_on(filter);
         return;
     }
     traffic.event.slot = rule.slot;
     if (!(out->rights & FWPS_RIGHT_ACTION_WRITE)) {
-        traffic.event.action = out->actionType; /* seen, and not ours to decide */
+        /* Seen, and not ours to decide, but for the one thing that is always allowed: to veto what others permit. */
+        if (rule.action == WFPCALLOUT_ACTION_BLOCK && !exhausted)
+            out->actionType = FWP_ACTION_BLOCK;
+        traffic.event.action = out->actionType;
     } else {
         BOOLEAN own = FALSE;
         if (data && traffic.layer->kind <= LAYER_DATAGRAM) {

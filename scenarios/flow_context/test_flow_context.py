@@ -40,10 +40,11 @@ def test_every_later_classify_of_the_flow_has_its_context_and_no_other(driver, p
 
     expect(trace).one(kind="flow-associate", status="STATUS_SUCCESS")
     (associated,) = trace.select("flow-associate")
-    expect(trace).some(layer="STREAM_V4", remote=WATCHED, flow_context=associated.value)
-    expect(trace).none(layer="STREAM_V4", remote=WATCHED, flow_context=lambda value: value != associated.value)
-    expect(trace).some(layer="STREAM_V4", remote=OTHER, flow_context=0)
-    expect(trace).none(layer="STREAM_V4", remote=OTHER, flow_context=lambda value: value != 0)
+    classified = {"kind": "classify", "layer": "STREAM_V4"}
+    expect(trace).some(**classified, remote=WATCHED, flow_context=associated.value)
+    expect(trace).none(**classified, remote=WATCHED, flow_context=lambda value: value != associated.value)
+    expect(trace).some(**classified, remote=OTHER, flow_context=0)
+    expect(trace).none(**classified, remote=OTHER, flow_context=lambda value: value != 0)
     expect(witness).some(dst=WATCHED, payload=b"ping")
 
 
@@ -121,7 +122,8 @@ def test_a_second_associate_says_that_the_context_exists(driver, probe, servers,
         {"kind": "flow-associate", "status": "STATUS_OBJECT_NAME_EXISTS"},
     )
     first = trace.select("flow-associate")[0]
-    expect(trace).none(layer="STREAM_V4", flow_context=lambda value: value != first.value)
+    expect(trace).some(kind="classify", layer="STREAM_V4", flow_context=first.value)
+    expect(trace).none(kind="classify", layer="STREAM_V4", flow_context=lambda value: value != first.value)
     expect(driver.stats()["flow_contexts"]).equals(1)
     expect(client).connected()
 

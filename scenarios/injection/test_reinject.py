@@ -27,24 +27,56 @@ def test_outbound_reinjection_delivers_once_and_unchanged(driver, probe, station
     expect(trace).one(kind="inject-complete", status="STATUS_SUCCESS")
 
 
-@pytest.mark.rule("W245", "W254", "W261", "W265")
-@pytest.mark.parametrize("layer", ["INBOUND_TRANSPORT", "INBOUND_IPPACKET"])
-def test_inbound_reinjection_delivers_once_and_unchanged(driver, probe, stations, trace, fence, layer):
-    """A datagram that is cloned, dropped and injected on its way in reaches the guest's socket once, unchanged."""
+@pytest.fixture
+def conversation(probe, stations):
+    """A socket of the guest and one of a station that have already spoken: ALE has nothing left to authorize."""
     socket = probe.udp_open("192.0.2.2:5353")
+    station = stations.add(STATION).udp(7000)
+    socket.send_to(f"{STATION}:7000", b"question")
+    station.receive(Deadline(10))
+    return socket, station
+
+
+@pytest.mark.rule("W245", "W261", "W265")
+@pytest.mark.parametrize("layer", ["INBOUND_TRANSPORT", "INBOUND_IPPACKET"])
+def test_inbound_reinjection_delivers_once_and_unchanged(driver, conversation, witness, trace, fence, layer):
+    """A datagram that is cloned, dropped and injected on its way in reaches the guest's socket once, unchanged."""
+    socket, station = conversation
     driver.reinject("udp", layer=layer, local="192.0.2.2:5353")
 
-    client = stations.add(STATION).udp(7000)
-    client.send_to("192.0.2.2", 5353, b"clone me")
+    station.send_to("192.0.2.2", 5353, b"clone me")
     data, peer = socket.receive_from()
-    client.send_to("192.0.2.2", 5353, b"the next")
+    station.send_to("192.0.2.2", 5353, b"the next")
     following, _ = socket.receive_from()
     fence()
 
     expect(data).equals(b"clone me")
     expect(peer).equals(f"{STATION}:7000")
     expect(following).equals(b"the next")
+    expect(witness).count(2, direction="to-guest", dst="192.0.2.2:5353")
+    expect(trace).count(2, kind="inject", layer=f"{layer}_V4", status="STATUS_SUCCESS")
     expect(trace).count(2, kind="inject-complete", status="STATUS_SUCCESS")
+
+
+@pytest.mark.rule("W254")
+def test_what_ale_has_yet_to_authorize_is_not_injected(driver, probe, stations, trace, fence):
+    """The first datagram of a flow may not be injected from the transport layer; it passes, and the second is."""
+    socket = probe.udp_open("192.0.2.2:5353")
+    driver.reinject("udp", layer="INBOUND_TRANSPORT", local="192.0.2.2:5353")
+    station = stations.add(STATION).udp(7000)
+
+    station.send_to("192.0.2.2", 5353, b"the first")
+    first, _ = socket.receive_from()
+    station.send_to("192.0.2.2", 5353, b"the second")
+    second, _ = socket.receive_from()
+    fence()
+
+    expect(first).equals(b"the first")
+    expect(second).equals(b"the second")
+    expect(trace).in_order(
+        {"kind": "classify", "action": "permit"}, {"kind": "classify", "action": "block"}, {"kind": "inject"}
+    )
+    expect(trace).one(kind="inject", status="STATUS_SUCCESS")
 
 
 @pytest.mark.rule("W253", "W255", "W263")
@@ -82,17 +114,18 @@ def test_a_modified_datagram_arrives_modified(driver, probe, stations, witness, 
 
 
 @pytest.mark.rule("W261", "W268")
-def test_a_modified_inbound_datagram_arrives_modified(driver, probe, stations, witness, fence):
+def test_a_modified_inbound_datagram_arrives_modified(driver, conversation, witness, trace, fence):
     """A payload that the callout replaces on its way in reaches the guest's socket replaced."""
-    socket = probe.udp_open("192.0.2.2:5353")
+    socket, station = conversation
     driver.replace("udp", layer="INBOUND_TRANSPORT", local="192.0.2.2:5353", pattern=b"virus", replacement=b".....")
 
-    stations.add(STATION).udp(7000).send_to("192.0.2.2", 5353, b"a virus here")
+    station.send_to("192.0.2.2", 5353, b"a virus here")
     data, _ = socket.receive_from()
     fence()
 
     expect(data).equals(b"a ..... here")
     expect(witness).one(direction="to-guest", payload=b"a virus here")
+    expect(trace).one(kind="inject", status="STATUS_SUCCESS")
 
 
 @pytest.mark.rule("W248", "W272")

@@ -460,6 +460,9 @@ static void test_injection(void)
     EXPECT("blocked and cloned", datagram_passes(), FALSE);
     EXPECT("W256 from the stack: not injected", behave[0].state, 0);
     EXPECT("W243 handle without NETWORK", STATUS_OF(FwpsInjectNetworkSendAsync0(transport, NULL, 0, 0, behave[0].clone, on_complete, NULL)), STATUS_OF(STATUS_FWP_INJECT_HANDLE_STALE));
+    wire.up = 0;
+    EXPECT("W244 no injection before the engine runs", STATUS_OF(FwpsInjectNetworkSendAsync0(handle, NULL, 0, 0, behave[0].clone, on_complete, NULL)), STATUS_OF(STATUS_FWP_TCPIP_NOT_READY));
+    wire.up = 1;
     LONG before = link_frames;
     EXPECT("inject", STATUS_OF(FwpsInjectNetworkSendAsync0(handle, (HANDLE)5, 0, 0, behave[0].clone, on_complete, NULL)), 0);
     EXPECT("W245 completion", WaitForSingleObject(completed, 10000), WAIT_OBJECT_0);
@@ -533,6 +536,43 @@ static void test_redirect(void)
     FwpsCalloutUnregisterById0(id);
 }
 
+static UINT16 bound_socket(int type, SOCKET *out)
+{
+    SOCKADDR_IN name = {.sin_family = AF_INET};
+    int size = sizeof name;
+    put32((uint8_t *)&name.sin_addr, LOOPBACK);
+    *out = socket(AF_INET, type, 0);
+    bind(*out, (SOCKADDR *)&name, sizeof name);
+    getsockname(*out, (SOCKADDR *)&name, &size);
+    return get16((const uint8_t *)&name.sin_port);
+}
+
+static void test_owners(void)
+{
+    WSADATA data;
+    SOCKET udp, listener, client;
+    WSAStartup(0x202, &data);
+    struct tuple t = {IPPROTO_UDP, LOOPBACK, SERVER, bound_socket(SOCK_DGRAM, &udp), 53};
+    EXPECT("W233 owner of a UDP socket that has sent nothing", owner_of_socket(&t), GetCurrentProcessId());
+    t.protocol = IPPROTO_TCP;
+    EXPECT("no TCP socket has that port", owner_of_socket(&t), 0);
+    t.local_port = bound_socket(SOCK_STREAM, &listener);
+    listen(listener, 1);
+    EXPECT("W233 owner of a listener", owner_of_socket(&t), GetCurrentProcessId());
+    SOCKADDR_IN to = {.sin_family = AF_INET};
+    put32((uint8_t *)&to.sin_addr, LOOPBACK);
+    put16((uint8_t *)&to.sin_port, t.local_port);
+    struct tuple c = {IPPROTO_TCP, LOOPBACK, LOOPBACK, bound_socket(SOCK_STREAM, &client), t.local_port};
+    connect(client, (SOCKADDR *)&to, sizeof to);
+    EXPECT("W233 owner of a client that has sent nothing", owner_of_socket(&c), GetCurrentProcessId());
+    c.remote_port++;
+    EXPECT("its conversation with somebody else is not its", owner_of_socket(&c), 0);
+    closesocket(client);
+    closesocket(listener);
+    closesocket(udp);
+    WSACleanup();
+}
+
 int main(void)
 {
     static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
@@ -540,6 +580,7 @@ int main(void)
     wire.to_link = to_link;
     wire.to_guest = to_guest;
     wire.guest_address = GUEST;
+    wire.up = 1;
     inject_start();
     test_objects();
     test_transactions();
@@ -547,6 +588,7 @@ int main(void)
     test_flows();
     test_injection();
     test_redirect();
+    test_owners();
     printf("%d failures\n", failures);
     return failures;
 }

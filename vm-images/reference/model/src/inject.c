@@ -92,6 +92,8 @@ static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UI
         model_lint("%s with reserved flags 0x%x", function, flags);
     if (!wanted->nbl || !wanted->complete)
         return STATUS_FWP_NULL_POINTER;
+    if (!wire.up)
+        return STATUS_FWP_TCPIP_NOT_READY;
     struct job *job = mem_alloc(sizeof *job);
     *job = *wanted;
     AcquireSRWLockExclusive(&inject_lock);

@@ -10,12 +10,16 @@ enum {
     SYS_SOCKET = 41,
     SYS_RECVFROM = 45,
     SYS_BIND = 49,
+    SYS_GETSOCKNAME = 51,
+    SYS_GETPEERNAME = 52,
     SYS_SETSOCKOPT = 54,
+    SYS_GETSOCKOPT = 55,
     SYS_CLOCK_GETTIME = 228,
 };
 enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400 };
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
 enum { SIOCGIFADDR_ = 0x8915, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
+enum { SOL_SOCKET_ = 1, SO_ACCEPTCONN_ = 30, SO_PROTOCOL_ = 38, AF_INET6_ = 10 };
 enum { AF_INET_ = 2, AF_PACKET_ = 17, SOCK_DGRAM_ = 2, SOCK_RAW_ = 3, PACKET_OUTGOING_ = 4 };
 enum { SOL_PACKET_ = 263, PACKET_IGNORE_OUTGOING_ = 23, ETH_P_ALL_BE = 0x0300 };
 
@@ -186,4 +190,43 @@ uint64_t linux_monotonic_ms(void)
     int64_t time[2] = {0, 0};
     CALL(SYS_CLOCK_GETTIME, 1, (intptr_t)time, 0);
     return (uint64_t)time[0] * 1000u + (uint64_t)time[1] / 1000000u;
+}
+
+static int socket_option(int64_t fd, int name)
+{
+    int32_t value = 0;
+    uint32_t size = sizeof value;
+    int64_t error = call6(SYS_GETSOCKOPT, fd, SOL_SOCKET_, name, (intptr_t)&value, (intptr_t)&size, 0);
+    return error < 0 ? -1 : value;
+}
+
+/* Either end; a dual-stack socket gives its IPv4 addresses as ::ffff:a.b.c.d, and an unbound one as ::. */
+static int socket_end(int64_t fd, int64_t call, uint32_t *address, uint16_t *port)
+{
+    uint8_t name[28] = {0};
+    uint32_t size = sizeof name;
+    if (CALL(call, fd, (intptr_t)name, (intptr_t)&size) < 0)
+        return 0;
+    int family = name[0] | name[1] << 8;
+    const uint8_t *a = name + (family == AF_INET6_ ? 20 : 4);
+    if (family != AF_INET_ && family != AF_INET6_)
+        return 0;
+    *port = (uint16_t)(name[2] << 8 | name[3]);
+    *address = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 | a[3];
+    return 1;
+}
+
+int linux_socket_of(int64_t fd, struct linux_socket *out)
+{
+    *out = (struct linux_socket){0};
+    int protocol = socket_option(fd, SO_PROTOCOL_);
+    if (protocol != 6 && protocol != 17)
+        return 0;
+    out->protocol = (uint8_t)protocol;
+    out->listening = socket_option(fd, SO_ACCEPTCONN_) > 0;
+    if (!socket_end(fd, SYS_GETSOCKNAME, &out->local, &out->local_port))
+        return 0;
+    if (!out->listening)
+        socket_end(fd, SYS_GETPEERNAME, &out->remote, &out->remote_port);
+    return 1;
 }

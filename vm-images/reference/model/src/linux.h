@@ -19,4 +19,12 @@ int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing); /* 
 uint32_t linux_interface_address(const char *name, int *index);         /* IPv4, host order; 0 = none */
 uint64_t linux_monotonic_ms(void);
 
+struct linux_socket { /* addresses and ports in host order, 0 where it has none */
+    uint8_t protocol;
+    int listening;
+    uint32_t local, remote;
+    uint16_t local_port, remote_port;
+};
+int linux_socket_of(int64_t fd, struct linux_socket *out); /* 0: no TCP or UDP socket over IPv4 */
+
 #endif

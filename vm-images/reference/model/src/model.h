@@ -245,6 +245,7 @@ UINT16 ip_checksum(const uint8_t *p, size_t length, UINT32 sum);
 /* ---- the stack (stack.c) ---- */
 enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK };
 struct wire {
+    volatile LONG up; /* both ends are there; else whoever injects is told that TCP/IP is not ready (W244) */
     void (*to_link)(const uint8_t *frame, size_t length);  /* the test NIC */
     void (*to_guest)(const uint8_t *frame, size_t length); /* the TAP */
     uint8_t guest_mac[6];
@@ -259,6 +260,8 @@ void stack_outbound(struct packet *packet, enum stack_start start); /* takes the
 void stack_inbound(struct packet *packet, enum stack_start start);
 void stack_abort(struct flow *flow); /* resets a TCP flow at the guest's end and the peer's */
 BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET]);
+
+UINT32 owner_of_socket(const struct tuple *tuple); /* (owner.c) what wire.owner is in the guest */
 
 /* ---- injection (inject.c) ---- */
 void inject_start(void); /* starts the worker thread */

@@ -1,7 +1,6 @@
 /* The threads that carry frames between the TAP and the test NIC. SPDX-License-Identifier: MIT */
 #include "pumps.h"
 
-#include <iphlpapi.h>
 #include <string.h>
 
 #include "linux.h"
@@ -10,7 +9,6 @@ enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250 };
 
 static const char tap_name[] = "wfp0", nic_name[] = "test0";
 static int64_t tap = -1, nic = -1;
-static volatile LONG running;
 
 static void write_link(const uint8_t *frame, size_t length)
 {
@@ -32,7 +30,7 @@ static DWORD WINAPI pump_out(void *unused)
             break;
         stack_from_guest(frame, (size_t)got);
     }
-    running = 0;
+    wire.up = 0;
     model_log("the TAP is gone: no frames leave the guest any more");
     return 0;
 }
@@ -53,45 +51,9 @@ static DWORD WINAPI pump_in(void *unused)
         if (!outgoing)
             stack_from_link(frame, (size_t)got);
     }
-    running = 0;
+    wire.up = 0;
     model_log("the test NIC is gone: no frames reach the guest any more");
     return 0;
-}
-
-/* Process ids from Wine's GetExtendedTcpTable / GetExtendedUdpTable. */
-typedef DWORD(WINAPI *GET_TABLE)(void *, DWORD *, BOOL, ULONG, int, ULONG);
-static GET_TABLE get_tcp_table, get_udp_table;
-
-static UINT32 socket_owner(const struct tuple *t)
-{
-    GET_TABLE get = t->protocol == IPPROTO_TCP ? get_tcp_table : get_udp_table;
-    enum { OWNER_PID = 1, TCP_OWNER_PID_ALL = 5 };
-    DWORD size = 64 * 1024;
-    UINT32 pid = 0, listener = 0;
-    if (!get)
-        return 0;
-    uint8_t *table = mem_alloc(size);
-    if (get(table, &size, FALSE, AF_INET, t->protocol == IPPROTO_TCP ? TCP_OWNER_PID_ALL : OWNER_PID, 0) == NO_ERROR) {
-        DWORD count = *(DWORD *)table;
-        if (t->protocol == IPPROTO_TCP) {
-            const MIB_TCPROW_OWNER_PID *row = (const void *)(table + 4);
-            for (DWORD i = 0; i < count && !pid; i++, row++) {
-                if (get16((const uint8_t *)&row->dwLocalPort) != t->local_port)
-                    continue;
-                if (row->dwState == MIB_TCP_STATE_LISTEN)
-                    listener = row->dwOwningPid;
-                else if (get32((const uint8_t *)&row->dwRemoteAddr) == t->remote && get16((const uint8_t *)&row->dwRemotePort) == t->remote_port)
-                    pid = row->dwOwningPid;
-            }
-        } else {
-            const MIB_UDPROW_OWNER_PID *row = (const void *)(table + 4);
-            for (DWORD i = 0; i < count && !pid; i++, row++)
-                if (get16((const uint8_t *)&row->dwLocalPort) == t->local_port)
-                    pid = row->dwOwningPid;
-        }
-    }
-    mem_free(table);
-    return pid ? pid : listener;
 }
 
 /* One line of /proc/net/tcp or udp: "sl local:port remote:port state ... inode". */
@@ -166,17 +128,6 @@ static DWORD WINAPI tick(void *unused)
     return 0;
 }
 
-static DWORD WINAPI find_tables(void *unused)
-{
-    (void)unused;
-    HMODULE library = LoadLibraryW(L"iphlpapi.dll"); /* not from DriverEntry, where the loader is busy */
-    if (library) {
-        get_tcp_table = (GET_TABLE)(uintptr_t)GetProcAddress(library, "GetExtendedTcpTable");
-        get_udp_table = (GET_TABLE)(uintptr_t)GetProcAddress(library, "GetExtendedUdpTable");
-    }
-    return 0;
-}
-
 static void start_thread(LPTHREAD_START_ROUTINE function)
 {
     CloseHandle(CreateThread(NULL, 0, function, NULL, 0, NULL));
@@ -185,7 +136,7 @@ static void start_thread(LPTHREAD_START_ROUTINE function)
 BOOL pumps_start(void)
 {
     int index = 0;
-    if (running)
+    if (wire.up)
         return TRUE;
     tap = linux_tap(tap_name, wire.guest_mac);
     if (tap < 0) {
@@ -202,10 +153,9 @@ BOOL pumps_start(void)
     wire.to_guest = write_guest;
     wire.guest_address = linux_interface_address(tap_name, &index);
     wire.interface_index = (UINT32)index;
-    wire.owner = socket_owner;
-    running = 1;
+    wire.owner = owner_of_socket;
+    wire.up = 1;
     inject_start();
-    start_thread(find_tables);
     start_thread(tick);
     start_thread(pump_in);
     start_thread(pump_out);
@@ -228,7 +178,7 @@ void pumps_stats(WFPMODEL_STATS *out)
     out->misuse = stats.lint;
     out->passed_through = stats.other;
     out->flows = flows_count();
-    out->running = (uint64_t)running;
+    out->running = (uint64_t)wire.up;
 }
 
 NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed)
