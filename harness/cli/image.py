@@ -19,7 +19,7 @@ def build(
     """Build an image, or find it in the cache when none of its inputs changed."""
     from harness.images import ensure
 
-    with show_steps():
+    with show_steps(max_depth=2):
         image = ensure(name, rebuild=rebuild)
     print(f"image: {image.path} ({image.disk.stat().st_size / 1e6:.0f} MB)")
 
@@ -31,3 +31,13 @@ def list_all() -> None:
 
     for image in list_images():
         print(f"{image.path}  {image.disk.stat().st_size / 1e6:.0f} MB")
+
+
+@app.command()
+def lock(name: Annotated[str, typer.Argument(help="A folder under vm-images.")]) -> None:
+    """Lock the image's packages at the versions that its Debian release has now."""
+    from harness.images import lock_packages
+
+    with show_steps(max_depth=2):
+        path, count = lock_packages(name)
+    print(f"lock: {path} ({count} packages)")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from harness.images.base import write_lock
 from harness.images.build import build_image
 from harness.images.cache import Image, build_lock, images_root, list_images, load_image, remove_stale
 from harness.images.recipe import load_recipe
 from harness.steps import step
+from harness.waiting import Deadline
 
-__all__ = ["Image", "ensure", "list_images", "remove_stale"]
+__all__ = ["Image", "ensure", "list_images", "lock_packages", "remove_stale"]
 
 
 def ensure(name: str, *, rebuild: bool = False) -> Image:
@@ -26,3 +30,10 @@ def ensure(name: str, *, rebuild: bool = False) -> Image:
             if not rebuild and (image := load_image(path)):
                 return image
             return build_image(recipe, wanted)
+
+
+def lock_packages(name: str) -> tuple[Path, int]:
+    """Lock the newest versions of an image's packages; gives back the lock and how many packages it names."""
+    recipe = load_recipe(name)
+    with build_lock(name):
+        return recipe.lock, write_lock(recipe, Deadline(1800))

@@ -6,24 +6,22 @@ import datetime as dt
 import errno
 import json
 import os
-import shlex
+import pwd
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from harness.config.directories import cache_root
 from harness.errors import DeadlineExpired, HarnessError, HostError, ImageBuildError
+from harness.images.base import base_layer, differences, run_as_c
 from harness.images.cache import TEMPORARY, Image, images_root, load_image, remove_tree
 from harness.images.initrd import write_initrd
 from harness.images.recipe import Recipe
 from harness.images.secrets import make_secrets
-from harness.process import Completed, find_tool, run
+from harness.process import find_tool, run
 from harness.steps import note, step
 from harness.waiting import Deadline
 
-SUITE = "bookworm"
 _ROOM = 4 << 30  # the base layer, its unpacked tree and the raw disk lie on the host at the same time
 _BUILD_SECONDS = 1800.0
 
@@ -41,7 +39,7 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
         temporary.chmod(0o711)
         with step(f"build image '{recipe.name}'", hash=image_hash):
             _build_model(recipe, deadline)
-            base = _base_layer(recipe, deadline)
+            base = base_layer(recipe, deadline)
             work = temporary / "work"
             work.mkdir(mode=0o755)
             with step("install model, init and WinRM endpoint"):
@@ -49,7 +47,7 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
             with step("compress the disk"):
                 # zstd, not the default zlib: a third of the time here, and quicker to read for every boot.
                 options = ["-c", "-O", "qcow2", "-o", "compression_type=zstd"]
-                _run(["qemu-img", "convert", *options, work / "disk.raw", temporary / "disk.qcow2"], deadline)
+                run_as_c(["qemu-img", "convert", *options, work / "disk.raw", temporary / "disk.qcow2"], deadline)
             (work / "vmlinuz").rename(temporary / "vmlinuz")
             write_initrd(work / "initrd", temporary / "initrd.img")
             for name in ("disk.qcow2", "vmlinuz", "initrd.img"):
@@ -94,6 +92,8 @@ def _check_host() -> None:
             f"Building an image needs programs that are not installed: {', '.join(missing)}.",
             hint="'make setup' installs all that is needed.",
         )
+    if os.geteuid() != 0:
+        _check_namespaces()
     free = shutil.disk_usage(images_root()).free
     if free < _ROOM:
         raise ImageBuildError(
@@ -102,67 +102,37 @@ def _check_host() -> None:
         )
 
 
+def _check_namespaces() -> None:
+    """An ordinary user needs a range of user numbers and the right to make user namespaces."""
+    if find_tool("newuidmap") is None:
+        raise ImageBuildError(
+            "Building an image as an ordinary user needs the program 'newuidmap', which is not installed.",
+            hint="'make setup' installs the Debian package 'uidmap'.",
+        )
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
+        lines = path.read_text().splitlines() if path.is_file() else []
+        if not any(line.split(":")[0] in (user, str(os.geteuid())) for line in lines):
+            raise ImageBuildError(
+                f"'{path}' gives the user '{user}' no range of numbers, which building an image needs.",
+                hint=f"As root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+            )
+    done = run([*_as_root(), "true"], check=False)
+    if done.exit_code != 0:
+        raise ImageBuildError(
+            f"This host does not let the user '{user}' make a user namespace, which building an image needs: "
+            f"{done.stderr.strip()}.",
+            hint="See kernel.unprivileged_userns_clone and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns; "
+            "or build as root.",
+        )
+
+
 def _build_model(recipe: Recipe, deadline: Deadline) -> None:
     if (recipe.model / "install.sh").is_file():
         with step("build the WFP model"):
-            _run(["make", "-s", "-C", recipe.model], deadline)
+            run_as_c(["make", "-s", "-C", recipe.model], deadline)
     else:
         note("there is no WFP model: the image will have none")
-
-
-def _base_layer(recipe: Recipe, deadline: Deadline) -> Path:
-    base = cache_root() / "bases" / f"{recipe.name}-{recipe.base_hash()}.tar"
-    if base.is_file():
-        note("the base layer is in the cache", path=str(base))
-        return base
-    base.parent.mkdir(parents=True, exist_ok=True)
-    half = base.with_suffix(f".{os.getpid()}.half.tar")
-    root = os.geteuid() == 0
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded_paths]
-    options += [f"--aptopt={option}" for option in _apt_options(deadline)]
-    try:
-        with step("unpack Debian and make the Wine prefix"):
-            _run(
-                [
-                    "mmdebstrap",
-                    "--mode=root" if root else "--mode=unshare",
-                    "--variant=essential",
-                    f"--include={','.join(recipe.packages)}",
-                    '--aptopt=APT::Install-Recommends "false"',
-                    "--dpkgopt=force-unsafe-io",
-                    *options,
-                    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-                    f"--customize-hook={shlex.quote(str(recipe.steps / 'base.sh'))}",
-                    SUITE,
-                    half,
-                    *_apt_sources(),
-                ],
-                deadline,
-            )
-        half.rename(base)
-    finally:
-        half.unlink(missing_ok=True)
-    for old in base.parent.glob(f"{recipe.name}-*.tar"):
-        if old != base and not old.name.endswith(".half.tar"):
-            old.unlink()
-    return base
-
-
-def _apt_sources() -> list[Path]:
-    """The host's own package sources, where the host is the Debian that the guest is; else mmdebstrap's default."""
-    release = Path("/etc/os-release").read_text()
-    if f"VERSION_CODENAME={SUITE}" not in release or "ID=debian" not in release.splitlines():
-        return []
-    folder = Path("/etc/apt/sources.list.d")
-    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]
-    return [path for path in files if path.is_file() and SUITE in path.read_text() and "debian" in path.read_text()][:1]
-
-
-def _apt_options(deadline: Deadline) -> list[str]:
-    """How the host's apt reaches its sources: proxies, and whether old indexes are accepted."""
-    lines = _run(["apt-config", "dump", "Acquire"], deadline).stdout.splitlines()
-    wanted = ("acquire::http::proxy", "acquire::https::proxy", "acquire::check-valid-until", "acquire::retries")
-    return [line.rstrip(";") for line in lines if line.lower().startswith(wanted) and '""' not in line]
 
 
 def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadline: Deadline) -> None:
@@ -203,28 +173,38 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
     out.mkdir(mode=0o777)
     out.chmod(0o777)
     script = [recipe.steps / "finish.sh", base, overlay, out, recipe.steps / "initrd-init"]
-    _run([*_as_root(), "unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", *script], deadline)
+    run_as_c(
+        [*(_as_root() or ["unshare"]), "--mount", "--pid", "--fork", "--propagation=private", "sh", *script], deadline
+    )
     for path in out.iterdir():
         path.rename(work / path.name)
 
 
 def _as_root() -> list[str]:
-    """Words that make the rest of a command line run as root: of the host, or of an ordinary user's namespace."""
-    return [] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]
+    """Words that make the rest of a command line run as root: of the host, or of an ordinary user's namespace.
+
+    Root of that namespace is the user outside of it, so that it reads the user's files and its own are the user's.
+    """
+    return [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
 
 
 def _write_manifest(recipe: Recipe, image_hash: str, work: Path, target: Path) -> None:
     packages = dict(line.split(" ", 1) for line in (work / "packages").read_text().splitlines())
+    kernel = (work / "kernel-version").read_text().strip()
+    departures = differences(recipe, {**packages, kernel.split()[0]: kernel.split()[1]})
+    if departures:
+        note(f"the image departs from the lock in {len(departures)} packages: {departures[0]}")
     files = {name: (target / name).stat().st_size for name in ("disk.qcow2", "vmlinuz", "initrd.img")}
     manifest = {
         "name": recipe.name,
         "hash": image_hash,
         "built": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "kernel": (work / "kernel-version").read_text().strip(),
+        "kernel": kernel,
         "model": (recipe.model / "install.sh").is_file(),
         "size_bytes": sum(files.values()),
         "files": files,
         "packages": packages,
+        "not_as_locked": departures,
     }
     (target / "image.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -238,9 +218,3 @@ def _remove_work(folder: Path, deadline: Deadline) -> None:
         except HarnessError as error:
             note(f"'{folder}' could not be removed: {error.message}")
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(words: Sequence[str | Path], deadline: Deadline) -> Completed:
-    # A user who is not root has no sbin on the path, and mke2fs lives there.
-    path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    return run(words, deadline=deadline, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"})

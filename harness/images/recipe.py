@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import UsageError
 
 IMAGES_FOLDER = Path(__file__).resolve().parents[2] / "vm-images"
-_BASE_FILES = ("packages.txt", "excludes.txt", "modules.txt", "base.sh")
+_BASE_FILES = ("packages.txt", "packages.lock", "excludes.txt", "modules.txt", "base.sh")
 _NOT_INPUTS = {"build", "__pycache__", ".mypy_cache", ".ruff_cache"}
 
 
@@ -47,9 +47,23 @@ class Recipe:
         """Patterns of paths that dpkg leaves out."""
         return _read_list(self.steps / "excludes.txt")
 
+    @property
+    def lock(self) -> Path:
+        """Exact versions of all packages."""
+        return self.steps / "packages.lock"
+
+    def locked_versions(self) -> dict[str, str]:
+        """Locked version of every package, the kernel's among them; empty while nothing is locked."""
+        return dict(line.split(" ", 1) for line in _read_list(self.lock)) if self.lock.is_file() else {}
+
+    def lock_snapshot(self) -> str:
+        """The time of the lock, in the form in which Debian's archive of old versions names its folders."""
+        marked = [line.split()[-1] for line in self.lock.read_text().splitlines() if line.startswith("# snapshot ")]
+        return marked[0]
+
     def base_hash(self) -> str:
         """Identity of the base layer."""
-        return _hash_files(self.steps, (self.steps / name for name in _BASE_FILES))
+        return _hash_files(self.steps, (path for name in _BASE_FILES if (path := self.steps / name).is_file()))
 
     def image_hash(self) -> str:
         """Identity of the whole image: 12 hexadecimal digits over content, never over times or places."""

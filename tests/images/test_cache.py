@@ -128,7 +128,7 @@ def test_disk_full_is_said_and_leaves_nothing(cache_folder, own_recipe, monkeypa
         raise failure
 
     monkeypatch.setattr(build, "_check_host", lambda: None)
-    monkeypatch.setattr(build, "_base_layer", fail)
+    monkeypatch.setattr(build, "base_layer", fail)
     with pytest.raises(ImageBuildError, match="disk became full") as caught:
         images.ensure("reference")
     assert "WFP_HIL_CACHE" in (caught.value.hint or "")

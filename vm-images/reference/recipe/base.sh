@@ -1,19 +1,19 @@
 #!/bin/sh
 # mmdebstrap's customize hook for the layer that rarely changes: kernel, Wine prefix, pruning.
-#   base.sh ROOT
+#   base.sh ROOT [KERNEL-PACKAGE=VERSION]
 # Runs outside of ROOT, with apt set up by mmdebstrap; ROOT has /proc, /sys and /dev.
 set -eu
 root=$1
 here=$(cd "$(dirname "$0")" && pwd)
 
 # The kernel's package is unpacked, not installed: installing it would bring an initramfs generator and run it.
-kernel=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')
+kernel=${2:-$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')}
 mkdir "$root/var/tmp/kernel"
 (cd "$root/var/tmp/kernel" && chmod 777 . && apt-get download "$kernel" >/dev/null && dpkg-deb -x ./*.deb unpacked)
 unpacked=$root/var/tmp/kernel/unpacked
 version=$(basename "$unpacked"/lib/modules/*)
 cp "$unpacked/boot/vmlinuz-$version" "$root/boot/vmlinuz"
-echo "$kernel $(basename "$root"/var/tmp/kernel/*.deb | cut -d_ -f2)" >"$root/boot/kernel-version"
+echo "${kernel%%=*} $(basename "$root"/var/tmp/kernel/*.deb | cut -d_ -f2)" >"$root/boot/kernel-version"
 
 keep_module() {
     # modprobe prints the files of a module and of all it needs, in the order in which they are to be loaded.
