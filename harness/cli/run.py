@@ -35,7 +35,7 @@ def run(
     from harness.images import ensure
 
     load_profile(guest)  # a typing error should cost no time
-    with show_steps():
+    with show_steps(max_depth=2):
         ensure(guest)
     arguments = [*context.args, "--guest", guest]
     for option, value in (("--driver", driver), ("--nic", nic), ("--fresh", fresh), ("--out", out)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import libvirt
 
@@ -15,6 +16,7 @@ from harness import steps
 from harness.config import Profile
 from harness.errors import MachineError, MachineLost, UsageError
 from harness.hypervisor import accelerator as accelerators
+from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
 from harness.hypervisor.monitor import Monitor
@@ -118,6 +120,48 @@ class Machine:
     def condition(self) -> Condition:
         """What libvirt last told."""
         return self._watch.condition
+
+    def start_booted(self) -> bool:
+        """Start from the state that `keep_booted` kept of such a machine; False, and no QEMU runs, if there is none.
+
+        Whether the guest answers, the caller has to find out; if not, `start` boots it, after `drop_booted`.
+        """
+        state = self._warm_state()
+        if not state.path.is_file():
+            return False
+        with steps.step("start the guest as it was booted before", machine=self.name):
+            if not state.take(self._state.disk):
+                return False
+            try:
+                self.power_on(keep_disk=True)
+                self.monitor().order(f"loadvm {warm.SNAPSHOT}")
+                self.ensure_running()
+            except MachineError as error:
+                steps.note(f"The kept state does not load, the guest boots: {error.message}")
+                self.drop_booted()
+                return False
+            self.check()
+        return True
+
+    def keep_booted(self) -> None:
+        """Keep the state of the guest that has just booted, for `start_booted` of a later run."""
+        with steps.step("keep the booted state"):
+            try:
+                self.monitor().order(f"savevm {warm.SNAPSHOT}")
+                self.pause()  # QEMU writes out what it holds back of the disk's tables
+                try:
+                    self._warm_state().keep(self._state.disk)
+                finally:
+                    self.resume()
+                self.monitor().order(f"delvm {warm.SNAPSHOT}")
+            except MachineError as error:
+                steps.note(f"The state of the booted machine was not kept: {error.message}")
+                self.check()
+
+    def drop_booted(self) -> None:
+        """End QEMU and throw away the kept state: what came of it did not work."""
+        self._destroy()
+        self._warm_state().drop()
 
     def start(self, deadline: Deadline) -> None:
         """Power on and wait for the ready line on the serial port."""
@@ -300,6 +344,27 @@ class Machine:
             call(domain)
         except libvirt.libvirtError as error:
             raise machine_error(what, error) from error
+
+    def _warm_state(self) -> warm.WarmState:
+        spec = DomainSpec(
+            name="kept",
+            uuid=str(UUID(int=0)),
+            profile=self.profile,
+            accelerator=self.accelerator,
+            emulator=self._emulator,
+            disk=Path("/disk"),
+            kernel=self.image.kernel,
+            initrd=self.image.initrd,
+            serial_log=Path("/serial"),
+            nics=[replace(nic, link_port=1) for nic in self.nics],
+            owner=Owner(pid=0, started=0, host_boot=""),
+        )
+        return warm.find_state(
+            image=(self.image.disk, self.image.kernel, self.image.initrd),
+            machine=render_domain(spec),
+            emulator=self._emulator,
+            kvm=self.accelerator.kind == "kvm",
+        )
 
     def _xml(self, uuid: str) -> str:
         return render_domain(

@@ -60,6 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fresh", choices=("test", "module", "session"), default="test", help="how often the guest is reverted"
     )
+    group.addoption(
+        "--cold", action="store_true", help="boot the guest, even where its state after an earlier boot was kept"
+    )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -37,13 +37,14 @@ from harness.hypervisor import Machine, NicSpec, Way, nic_mac, open_machine
 from harness.images import Image, ensure
 from harness.link import StreamLink
 from harness.plugin.options import RunOptions
-from harness.steps import step
+from harness.steps import note, step
 from harness.traffic import Stations
 from harness.waiting import Deadline
 
 _SNAPSHOT = "warm"
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 10.0
+_BOOTED_SECONDS = 15.0
 # The model's exception handler and Windows' serial debugger both say it this way: code, then four parameters.
 _BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
 
@@ -120,9 +121,15 @@ class GuestBench:
 
     def open(self) -> None:
         """Boot, deploy, start, and save the state to go back to."""
-        self.machine.start(Deadline(self._profile.boot.ready_seconds))
+        if not (self.options.reuse_boot and self._start_booted()):
+            self.machine.start(Deadline(self._profile.boot.ready_seconds))
+            self.facts["boot"] = "in this run"
+            self._connect()
+            if self.options.reuse_boot:
+                with self.guest.held():
+                    self.machine.keep_booted()
         self.facts["accelerator"] = self.machine.accelerator.kind
-        self._enter(deploy_driver=True)
+        self._prepare(deploy_driver=True)
         with self.guest.held():
             self.machine.save_snapshot(_SNAPSHOT)
         self.probe.hello()
@@ -186,14 +193,35 @@ class GuestBench:
             return error
         return ExpectationFailed(str(error))
 
+    def _start_booted(self) -> bool:
+        """Go on from the state that an earlier run kept after its boot; False when there is none that answers."""
+        if not self.machine.start_booted():
+            return False
+        try:
+            self._connect(seconds=_BOOTED_SECONDS)
+        except (TransportError, DeadlineExpired, MachineError, GuestError) as error:
+            note(f"The guest does not answer from its kept state, it boots: {error.message}")
+            with suppress(AttributeError):
+                self.guest.abandon()
+            self._guest_stack.close()
+            self.machine.drop_booted()
+            return False
+        self.facts["boot"] = "kept from an earlier run"
+        return True
+
     def _enter(self, *, deploy_driver: bool) -> None:
-        deadline = Deadline(_ANSWER_SECONDS)
-        self.link.accept(deadline)
+        self._connect()
+        self._prepare(deploy_driver=deploy_driver)
+
+    def _connect(self, *, seconds: float = _ANSWER_SECONDS * 3) -> None:
+        self.link.accept(Deadline(_ANSWER_SECONDS))
         kind = str(self._profile.kind)
         self.guest = self._guest_stack.enter_context(open_guest(self.machine, self._image.secrets, kind=kind))
         with step("wait for WinRM"):
-            self.guest.wait_until_ready(Deadline(_ANSWER_SECONDS * 3))
+            self.guest.wait_until_ready(Deadline(seconds))
             self.machine.observe_boot_id(self.guest.boot_id())
+
+    def _prepare(self, *, deploy_driver: bool) -> None:
         if deploy_driver:
             self.service = deploy(self.guest, self.package, probe=self._probe_path, serial_log=self.serial_log)
             self.service.start()

@@ -18,6 +18,7 @@ class RunOptions:
     driver: Path | None
     nic: str | None
     fresh: str
+    reuse_boot: bool
     out: Path
 
     @classmethod
@@ -29,5 +30,6 @@ class RunOptions:
             driver=config.getoption("--driver"),
             nic=config.getoption("--nic"),
             fresh=config.getoption("--fresh"),
+            reuse_boot=not config.getoption("--cold"),
             out=config.getoption("--out") or Path("out") / run_id,
         )
