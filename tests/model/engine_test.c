@@ -60,6 +60,8 @@ static void check(const char *name, int holds, const char *what, unsigned long l
 /* ---- the wire ---- */
 static uint8_t last_link[2048], last_guest[2048];
 static volatile LONG link_frames, guest_frames;
+static void (*answer)(void);       /* what the guest says to the next frame, before its delivery has returned */
+static UINT32 acknowledged = 2001; /* what the next segments acknowledge */
 
 static void to_link(const uint8_t *frame, size_t length)
 {
@@ -71,6 +73,10 @@ static void to_guest(const uint8_t *frame, size_t length)
 {
     memcpy(last_guest, frame, length);
     InterlockedIncrement(&guest_frames);
+    void (*now)(void) = answer;
+    answer = NULL;
+    if (now)
+        now();
 }
 
 enum { GUEST = 0xc0000202, SERVER = 0xc6336405, LOOPBACK = 0x7f000001 };
@@ -94,6 +100,7 @@ static size_t build(uint8_t *f, UINT32 from, UINT16 from_port, UINT32 to, UINT16
     put16(t + 2, to_port);
     if (protocol == IPPROTO_TCP) {
         put32(t + 4, sequence);
+        put32(t + 8, acknowledged);
         t[12] = 0x50;
         t[13] = flags;
     } else {
@@ -385,6 +392,20 @@ static void test_arbitration(void)
     FwpsCalloutUnregisterById0(id);
 }
 
+static void last_ack(void)
+{
+    acknowledged = 2002;
+    guest_sends(6003, SERVER, 80, IPPROTO_TCP, 0x10, 1002, "");
+    acknowledged = 2001;
+}
+
+static void close_flow(UINT16 port)
+{
+    guest_sends(port, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    link_sends(SERVER, 80, port, IPPROTO_TCP, 0x12, 2000, "");
+    guest_sends(port, SERVER, 80, IPPROTO_TCP, 0x11, 1001, "");
+}
+
 static void test_flows(void)
 {
     UINT32 data, established;
@@ -416,17 +437,27 @@ static void test_flows(void)
     link_sends(SERVER, 80, 6000, IPPROTO_TCP, 0x14, 2001, "");
     EXPECT("W195 flowDeleteFn on reset", behave[0].deletes, 1);
     EXPECT("it was given the context", behave[0].deleted, 0x77);
-    link_sends(SERVER, 80, 6001, IPPROTO_TCP, 0x12, 2000, "");
-    guest_sends(6001, SERVER, 80, IPPROTO_TCP, 0x11, 1001, "");
+    close_flow(6001);
+    acknowledged = 1002;
     link_sends(SERVER, 80, 6001, IPPROTO_TCP, 0x11, 2001, "");
     EXPECT("not deleted before the last ACK", behave[0].deletes, 1);
+    acknowledged = 2001;
+    guest_sends(6001, SERVER, 80, IPPROTO_TCP, 0x10, 1002, "");
+    EXPECT("not deleted by an ACK of what came before the FIN", behave[0].deletes, 1);
+    acknowledged = 2002;
     guest_sends(6001, SERVER, 80, IPPROTO_TCP, 0x10, 1002, "");
     EXPECT("flowDeleteFn on close", behave[0].deletes, 2);
+    acknowledged = 2001;
+    close_flow(6003);
+    acknowledged = 1002;
+    answer = last_ack;
+    link_sends(SERVER, 80, 6003, IPPROTO_TCP, 0x11, 2001, "");
+    EXPECT("flowDeleteFn on a close that is answered at once", behave[0].deletes, 3);
     guest_sends(6002, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
     link_sends(SERVER, 80, 6002, IPPROTO_TCP, 0x12, 2000, "");
     flow = behave[1].flow;
     EXPECT("W192 remove", STATUS_OF(FwpsFlowRemoveContext0(flow, 16, data)), 0);
-    EXPECT("W192 flowDeleteFn ran in it", behave[0].deletes, 3);
+    EXPECT("W192 flowDeleteFn ran in it", behave[0].deletes, 4);
     EXPECT("W194 remove without a context", STATUS_OF(FwpsFlowRemoveContext0(flow, 16, data)), STATUS_OF(STATUS_UNSUCCESSFUL));
     end();
     EXPECT("unregister after that", STATUS_OF(FwpsCalloutUnregisterById0(data)), 0);

@@ -137,7 +137,7 @@ struct flow {
     UINT16 local_port, remote_port, original_port;
     BOOL redirected, redirected_local, proxied, established, ended;
     enum tcp_state tcp;
-    BOOL fin_in, fin_out;
+    volatile LONG closing; /* CLOSING_*: both directions' threads set bits */
     UINT32 first_sequence;    /* of the SYN that opened it */
     UINT32 next_in, next_out; /* sequence number of the next stream byte */
     UINT32 pid, target_pid;

@@ -128,19 +128,28 @@ static void drop(struct packet *packet)
         COUNT(dropped_in);
 }
 
-/* After a segment has passed: has the connection ended? */
-static void track_end(struct flow *flow, struct packet *packet)
+/* Which ends have sent their FIN, and whose FIN the other end has acknowledged. */
+enum { FIN_OUT = 1, FIN_IN = 2, FIN_OUT_ACKED = 4, FIN_IN_ACKED = 8, CLOSED = 15 };
+
+/*
+ * Takes down what a segment says of the connection's end; TRUE if it is over once the segment has arrived. Called before
+ * it is delivered: its answer comes on the other direction's thread, maybe before the delivery has returned.
+ */
+static BOOL ends_flow(struct flow *flow, struct packet *packet)
 {
     const uint8_t *tcp = flow ? packet_tcp(packet) : NULL;
+    LONG bits = 0;
     if (!tcp)
-        return;
-    BOOL fin = tcp[13] & TCP_FIN;
+        return FALSE;
     if (tcp[13] & TCP_RST)
-        flow_end(flow, "reset");
-    else if (!fin && flow->fin_in && flow->fin_out)
-        flow_end(flow, "closed");
-    else if (fin)
-        *(packet->outbound ? &flow->fin_out : &flow->fin_in) = TRUE;
+        return TRUE;
+    if (tcp[13] & TCP_FIN)
+        bits |= packet->outbound ? FIN_OUT : FIN_IN;
+    UINT32 other_next = packet->outbound ? flow->next_in : flow->next_out;
+    LONG other_fin = flow->closing & (packet->outbound ? FIN_IN : FIN_OUT);
+    if (other_fin && (tcp[13] & TCP_ACK) && (int32_t)(get32(tcp + 8) - other_next) >= 0)
+        bits |= packet->outbound ? FIN_IN_ACKED : FIN_OUT_ACKED;
+    return (InterlockedOr(&flow->closing, bits) | bits) == CLOSED;
 }
 
 static BOOL is_new_tcp(struct packet *packet)
@@ -223,9 +232,10 @@ void stack_outbound(struct packet *packet, enum stack_start start)
 {
     struct flow *flow;
     if (run_outbound(packet, start, &flow)) {
-        struct packet mine = *packet;
+        BOOL last = ends_flow(flow, packet);
         deliver_out(packet, flow);
-        track_end(flow, &mine);
+        if (last)
+            flow_end(flow, "closed");
     } else {
         drop(packet);
     }
@@ -286,9 +296,10 @@ void stack_inbound(struct packet *packet, enum stack_start start)
 {
     struct flow *flow;
     if (run_inbound(packet, start, &flow)) {
-        struct packet mine = *packet;
+        BOOL last = ends_flow(flow, packet);
         deliver_in(packet, flow);
-        track_end(flow, &mine);
+        if (last)
+            flow_end(flow, "closed");
     } else {
         drop(packet);
     }
