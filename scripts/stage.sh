@@ -4,17 +4,25 @@
 set -euo pipefail
 
 stage() { # title, command...
-    local title=$1 began=$SECONDS log
+    local title=$1 began=$SECONDS log code
     shift
-    log=$(mktemp)
+    log=$(mktemp -t wfp-hil-stage-XXXXXX)
     printf '  %-34s ' "$title"
-    if "$@" >"$log" 2>&1; then
+    # Not as the condition of an 'if': there bash would go on after a command of a function that fails.
+    set +e
+    (
+        set -e
+        "$@"
+    ) >"$log" 2>&1
+    code=$?
+    set -e
+    if [ "$code" = 0 ]; then
         printf 'ok   %4d s\n' $((SECONDS - began))
         rm -f "$log"
     else
         printf 'FAILED after %d s\n' $((SECONDS - began))
         tail -n 40 "$log" >&2
-        echo "error: the stage '$title' failed; its whole output is in $log." >&2
+        echo "error: the stage '$title' failed with code $code; its whole output is in $log." >&2
         exit 3
     fi
 }
