@@ -78,6 +78,7 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
         directories = pe.OPTIONAL_HEADER.DATA_DIRECTORY
         if len(directories) <= _SECURITY:
             raise DriverPackageError(f"'{path}' ends in the middle of its headers.", hint="Was it copied whole?")
+        _check_sections(path, pe, len(content))
         if pe.OPTIONAL_HEADER.AddressOfEntryPoint == 0:
             raise DriverPackageError(
                 f"'{path}' has no entry point, wanted DriverEntry.",
@@ -139,6 +140,21 @@ def check_imports(package: DriverPackage, exports: Exports, *, allow_stubs: bool
             hint="Run it on a Windows guest, or load the function by MmGetSystemRoutineAddress and do without.",
         )
     return tuple(stubs)
+
+
+def _check_sections(path: Path, pe: Any, size: int) -> None:
+    # pefile reads what is there of a file that was cut short; the guest's loader would refuse it without a reason.
+    wanted = pe.FILE_HEADER.NumberOfSections
+    if len(pe.sections) != wanted or wanted == 0:
+        raise DriverPackageError(
+            f"'{path}' is cut short: it has {len(pe.sections)} of {wanted} sections.", hint="Was it copied whole?"
+        )
+    end = max(section.PointerToRawData + section.SizeOfRawData for section in pe.sections)
+    if end > size:
+        raise DriverPackageError(
+            f"'{path}' is cut short: it has {size} bytes, its sections reach to byte {end}.",
+            hint="Was it copied whole?",
+        )
 
 
 def _imports(pe: Any) -> dict[str, tuple[str, ...]]:

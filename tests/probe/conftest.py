@@ -1,13 +1,13 @@
-"""A probe running under Wine on this host, in a prefix that is thrown away."""
+"""A probe running under Wine on this host."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +15,6 @@ from harness.guest.probe import ProbeClient
 from harness.waiting import Deadline
 
 DRIVERS = Path(__file__).parents[2] / "drivers"
-
-
-def find_wine() -> str | None:
-    return shutil.which("wine64", path=f"{os.environ['PATH']}:/usr/lib/wine")
 
 
 class Pipe:
@@ -44,15 +40,10 @@ def probe_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
-def probe(probe_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeClient]:
-    wine = find_wine()
-    if wine is None:
-        pytest.skip("no Wine here")
-    prefix = tmp_path_factory.mktemp("wine") / "prefix"
-    environment = os.environ | {"WINEPREFIX": str(prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
+def probe(probe_binary: Path, wine: Any) -> Iterator[ProbeClient]:
     process = subprocess.Popen(
-        [wine, probe_binary],
-        env=environment,
+        [wine.program, probe_binary],
+        env=wine.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -78,9 +69,6 @@ def probe(probe_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        server = shutil.which("wineserver", path="/usr/lib/wine:" + os.environ["PATH"])
-        if server:
-            subprocess.run([server, "-k"], env=environment, check=False, timeout=30)
         reader.join(10)
         if process.stdout:
             process.stdout.close()
