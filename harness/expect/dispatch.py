@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, overload
 
-from harness.expect.frames import EVENT_FIELDS, FRAME_FIELDS, Frame, event_record, frame_record
+from harness.expect.frames import EVENT_FIELDS, FRAME_FIELDS, Frame, event_record, frame_records
 from harness.expect.records import RecordsExpect
 from harness.expect.sockets import ConnectionExpect, ListenerExpect, ValueExpect
 from harness.guest import ProbeListener, ProbeSocket
@@ -36,7 +36,7 @@ def expect(subject: Any) -> RecordsExpect | ListenerExpect | ConnectionExpect | 
     if isinstance(subject, Trace):
         return RecordsExpect("trace", "event", EVENT_FIELDS, [event_record(event) for event in subject.events])
     if callable(getattr(subject, "frames", None)):
-        return RecordsExpect("witness", "frame", FRAME_FIELDS, [frame_record(frame) for frame in subject.frames()])
+        return RecordsExpect("witness", "frame", FRAME_FIELDS, frame_records(subject.frames()))
     if isinstance(subject, ProbeListener):
         return ListenerExpect(subject)
     if isinstance(subject, ProbeSocket):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from harness.expect.matching import Record
@@ -21,6 +22,7 @@ from harness.trace import Event
 
 FRAME_FIELDS = (
     "proto", "src", "dst", "sport", "dport", "direction", "payload", "contains", "flags", "checksums", "length",
+    "retransmission",
 )  # fmt: skip
 EVENT_FIELDS = (
     "seq", "kind", "layer", "status", "action", "rights", "rule", "filter_id", "flow_id", "flow_context", "value",
@@ -57,9 +59,32 @@ class Contains:
     __hash__ = None  # type: ignore[assignment]
 
 
-def frame_record(frame: Frame) -> Record:
+def frame_records(frames: Iterable[Frame]) -> list[Record]:
+    """The fields of each frame, among them whether it is a retransmission.
+
+    That is a SYN, a FIN or payload sent again with its sequence number, in an IP packet of its own. A frame that
+    repeats an earlier one byte for byte is none: no TCP sends such, but a driver that injects a packet twice does.
+    """
+    sent: dict[object, set[bytes]] = {}
+    records = []
+    for frame in frames:
+        packet = parse_ip(frame.raw)
+        segment = parse_tcp(packet) if packet is not None else None
+        again = False
+        if packet is not None and segment is not None and (segment.payload or segment.flags & (SYN | FIN)):
+            key = (packet.source, packet.destination, packet.ports, segment.seq, segment.flags & (SYN | FIN))
+            earlier = sent.setdefault((*key, len(segment.payload)), set())
+            again = bool(earlier) and frame.raw not in earlier
+            earlier.add(frame.raw)
+        records.append(frame_record(frame, retransmission=again))
+    return records
+
+
+def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     """A frame's fields; those of the transport are empty where it has none."""
-    fields: dict[str, object] = {"direction": str(frame.direction), "length": len(frame.raw), "payload": b""}
+    fields: dict[str, object] = {
+        "direction": str(frame.direction), "length": len(frame.raw), "payload": b"", "retransmission": retransmission,
+    }  # fmt: skip
     packet = parse_ip(frame.raw)
     if packet is None:
         fields["proto"] = "arp" if ether_type(frame.raw) == ETH_ARP else f"{ether_type(frame.raw):#06x}"
@@ -79,6 +104,7 @@ def frame_record(frame: Frame) -> Record:
         words += f" [{flags}]"
     if packet.payload:
         words += f" {len(packet.payload)} bytes"
+    words += " (sent again)" if retransmission else ""
     return Record(fields=fields, text=words + (f" ({packet.trouble})" if packet.trouble else ""))
 
 

@@ -34,7 +34,7 @@ def test_two_sublayers_arbitrate_as_documented(driver, probe, server, witness, t
     expect(trace).one(kind="classify", rule=heavy.id)
     if case["connects"]:
         expect(client).connected()
-        expect(witness).one(dst=SERVER, flags="S")
+        expect(witness).one(dst=SERVER, flags="S", retransmission=False)
     else:
         expect(client).failed()
         expect(witness).none(dst=SERVER)
@@ -50,7 +50,7 @@ def test_the_heaviest_filter_of_a_sublayer_decides(driver, probe, server, witnes
     fence()
 
     expect(client).connected()
-    expect(witness).one(dst=SERVER, flags="S")
+    expect(witness).one(dst=SERVER, flags="S", retransmission=False)
     expect(trace).one(kind="classify", rule=heavy.id, action="permit")
     expect(trace).none(kind="classify", rule=light.id)
 

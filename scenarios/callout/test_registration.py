@@ -44,7 +44,7 @@ def test_an_inspection_filter_without_its_callout_is_ignored(driver, probe, serv
     fence()
 
     expect(client).connected()
-    expect(witness).one(dst=SERVER, flags="S")
+    expect(witness).one(dst=SERVER, flags="S", retransmission=False)
 
 
 @pytest.mark.rule("W009")
@@ -58,7 +58,7 @@ def test_a_filter_may_permit_while_its_callout_is_missing(driver, probe, server,
     fence()
 
     expect(client).connected()
-    expect(witness).one(dst=SERVER, flags="S")
+    expect(witness).one(dst=SERVER, flags="S", retransmission=False)
 
 
 @pytest.mark.rule("W011")
@@ -75,7 +75,7 @@ def test_a_filter_blocks_after_its_callout_was_unregistered(driver, probe, serve
 
     expect(first).connected()
     expect(second).failed()
-    expect(witness).one(dst=SERVER, flags="S")
+    expect(witness).one(dst=SERVER, flags="S", retransmission=False)
     expect(trace).one(kind="lab-classify")
 
 
@@ -148,5 +148,5 @@ def test_a_filter_acts_from_its_commit_on(driver, probe, server, witness, fence)
 
     expect(after_abort).connected()
     expect(after_commit).failed()
-    expect(witness).one(dst=SERVER, flags="S")
+    expect(witness).one(dst=SERVER, flags="S", retransmission=False)
     expect(again.name).equals("STATUS_FWP_NO_TXN_IN_PROGRESS")

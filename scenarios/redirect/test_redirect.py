@@ -62,7 +62,7 @@ def test_connects_that_match_no_rule_pass(driver, probe, stations, witness, trac
     expect(echoed).equals(b"straight on")
     expect(len(server.connections)).equals(1)
     expect(proxy).nothing()
-    expect(witness).one(dst="198.51.100.5:81", flags="S")
+    expect(witness).one(dst="198.51.100.5:81", flags="S", retransmission=False)
     expect(trace).none(kind="redirect")
 
 
@@ -81,7 +81,7 @@ def test_redirect_to_a_remote_station(driver, probe, stations, witness, trace, f
     expect(received).equals(b"hello")
     expect(len(meant.connections)).equals(0)
     expect(witness).none(dst="198.51.100.5")
-    expect(witness).one(dst="198.51.100.9:8000", flags="S", checksums="right")
+    expect(witness).one(dst="198.51.100.9:8000", flags="S", retransmission=False, checksums="right")
     expect(trace).one(kind="redirect", redirected_to="198.51.100.9:8000")
 
 
@@ -99,7 +99,7 @@ def test_the_proxys_own_connection_is_not_redirected_again(driver, probe, statio
 
     expect(echoed).equals(b"through the proxy")
     expect(proxy.accepted).equals(1)
-    expect(witness).one(dst=MEANT, flags="S")
+    expect(witness).one(dst=MEANT, flags="S", retransmission=False)
     expect(trace).one(kind="redirect")
     expect(trace).some(kind="self", redirect_state="redirected-by-self")
 
@@ -119,7 +119,7 @@ def test_redirection_ends_when_the_rule_goes(driver, probe, stations, witness, t
 
     expect(second).connected()
     expect(proxy).accepted(count=1)
-    expect(witness).one(dst=MEANT, flags="S")
+    expect(witness).one(dst=MEANT, flags="S", retransmission=False)
     expect(trace).one(kind="redirect")
 
 
@@ -139,7 +139,7 @@ def test_redirection_ends_when_the_driver_goes(driver, service, probe, stations,
 
     expect(client).connected()
     expect(proxy).accepted(count=1)
-    expect(witness).one(dst=MEANT, flags="S")
+    expect(witness).one(dst=MEANT, flags="S", retransmission=False)
 
 
 @pytest.mark.rule("W142", "W151")

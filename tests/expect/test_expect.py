@@ -65,6 +65,17 @@ def test_one_finds_a_frame_by_any_of_its_fields(fields: dict[str, object]) -> No
     expect(witness(SYN)).one(**fields)
 
 
+def test_a_segment_sent_again_is_told_from_one_injected_twice() -> None:
+    again = SYN.copy()
+    again[IP].id = 2
+    expect(witness(SYN, again)).one(flags="S", retransmission=False)
+    expect(witness(SYN, again)).one(flags="S", retransmission=True)
+    expect(witness(SYN, SYN)).count(2, flags="S", retransmission=False)
+    other = SYN.copy()
+    other[TCP].seq = 7
+    expect(witness(SYN, other)).count(2, flags="S", retransmission=False)
+
+
 def test_payloads_are_compared_whole_or_by_what_they_hold() -> None:
     expect(witness(DATAGRAM)).one(payload=b"a secret")
     expect(witness(DATAGRAM)).one(contains=b"secret")
