@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -25,6 +26,9 @@ app.add_typer(image.app, name="image")
 def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv[1:]
+    # Asked to end in whatever way, it takes away its machine first.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         app(args=arguments)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import typer
 
 from harness.cli.progress import show_steps
+from harness.config import NicModel
 from harness.errors import UsageError
+
+_INTERRUPTED = 130
 
 
 def run(
@@ -19,22 +22,32 @@ def run(
     driver: Annotated[
         Path | None, typer.Option(help="The .sys under test; our own callout driver if not given.")
     ] = None,
-    nic: Annotated[
-        str | None, typer.Option(help="Model of the test NIC: e1000e, igb, rtl8139, virtio-net-pci.")
+    nic: Annotated[NicModel | None, typer.Option(help="Model of the test NIC; the profile's if not given.")] = None,
+    fresh: Annotated[
+        Literal["test", "module", "session"] | None, typer.Option(help="How often the guest is reverted.")
     ] = None,
-    fresh: Annotated[str | None, typer.Option(help="How often the guest is reverted: test, module or session.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
 ) -> None:
-    """Build or find the image, boot the guest, deploy the driver and run the scenarios."""
+    """Build or find the image, boot the guest, deploy the driver and run the scenarios.
+
+    Ends with 0 when all passed, 1 when the driver failed, 2 for usage, 3 when the host or the infrastructure failed,
+    130 when it was interrupted.
+    """
     if not scenarios.exists():
         raise UsageError(
             f"There are no scenarios at '{scenarios}'.", hint="Call wfp-hil in the checkout, or give --scenarios."
         )
     from harness.config import load_profile
+    from harness.driver import load_package_for
     from harness.images import ensure
 
-    load_profile(guest)  # a typing error should cost no time
+    # What was mistyped should cost no time: first all that can be known without a guest.
+    profile = load_profile(guest)
+    if driver is not None:
+        load_package_for(driver, profile.path.parent)
+    if out is not None:
+        _make(out)
     with show_steps(max_depth=2):
         ensure(guest)
     arguments = [*context.args, "--guest", guest]
@@ -43,4 +56,39 @@ def run(
             arguments += [option, str(value)]
     if not any(Path(word.split("::")[0]).exists() for word in context.args if not word.startswith("-")):
         arguments.append(str(scenarios))
-    sys.exit(int(pytest.main(arguments)))
+    sys.exit(run_pytest(arguments))
+
+
+def run_pytest(arguments: list[str]) -> int:
+    """The exit code of a run; those that are pytest's own become ours."""
+    watch = _Watch()
+    code = int(pytest.main(arguments, plugins=[watch]))
+    if watch.interrupted:
+        return _INTERRUPTED
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise UsageError(
+            "No scenario was selected, so nothing was tested.",
+            hint="'wfp-hil run --collect-only -q' lists all scenarios.",
+        )
+    return 2 if code == pytest.ExitCode.USAGE_ERROR else code
+
+
+class _Watch:
+    """Tells Ctrl-C from the other ways in which pytest ends with 2."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Called for pytest.exit as well."""
+        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder for the results, '{out}', cannot be made: {error.strerror}.",
+            hint="Give another folder with --out.",
+        ) from error

@@ -10,6 +10,7 @@ from harness.config.profile import (
     MachineSettings,
     ManagementSettings,
     NetworkSettings,
+    NicModel,
     Profile,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "MachineSettings",
     "ManagementSettings",
     "NetworkSettings",
+    "NicModel",
     "Profile",
     "cache_root",
     "known_profiles",

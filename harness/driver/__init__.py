@@ -6,7 +6,7 @@ from harness.driver.build import build_all, find_built
 from harness.driver.control import DriverControl, EventBatch, Rule
 from harness.driver.deploy import DriverService, deploy
 from harness.driver.lab import Lab, LabResult
-from harness.driver.package import DriverPackage, Exports, check_imports, load_exports, load_package
+from harness.driver.package import DriverPackage, Exports, check_imports, load_exports, load_package, load_package_for
 from harness.driver.sign import TestCertificate, make_certificate, sign, verify
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "find_built",
     "load_exports",
     "load_package",
+    "load_package_for",
     "make_certificate",
     "sign",
     "verify",

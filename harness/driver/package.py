@@ -52,21 +52,24 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DriverPackageError(f"The driver '{path}' could not be read: {error.strerror}.") from error
+        raise DriverPackageError(
+            f"The driver '{path}' could not be read: {error.strerror}.", hint="Give the path of a .sys file."
+        ) from error
     try:
         pe: Any = pefile.PE(  # type: ignore[no-untyped-call]
             data=content, fast_load=True
         )
     except pefile.PEFormatError as error:
         raise DriverPackageError(
-            f"'{path}' is not a PE file: {str(error.value).strip(chr(39))}.",
+            f"'{path}' is not a PE file: {str(error.value).strip(chr(39)).rstrip('.')}.",
             hint="A driver is a .sys file as the linker made it, not an .inf, .cat or archive.",
         ) from error
     with pe:
         machine = pe.FILE_HEADER.Machine
         if machine != _AMD64:
             raise DriverPackageError(
-                f"'{path}' is built for {_MACHINES.get(machine, f'machine {machine:#06x}')}, wanted x64."
+                f"'{path}' is built for {_MACHINES.get(machine, f'machine {machine:#06x}')}, wanted x64.",
+                hint="Build it for x64: the guest runs no other drivers.",
             )
         subsystem = pe.OPTIONAL_HEADER.Subsystem
         if subsystem != _NATIVE:
@@ -92,6 +95,18 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
             is_signed=directories[_SECURITY].Size > 0,
             checksum_ok=bool(pe.verify_checksum()),
         )
+
+
+def load_package_for(path: Path, guest_folder: Path) -> DriverPackage:
+    """Read a .sys file and hold its imports against the guest whose profile lies in this folder.
+
+    A guest without an `imports.json` has all that Windows has. Raises DriverPackageError.
+    """
+    package = load_package(path)
+    exports = guest_folder / "imports.json"
+    if exports.is_file():
+        check_imports(package, load_exports(exports), allow_stubs=True)
+    return package
 
 
 def load_exports(path: Path) -> Exports:
