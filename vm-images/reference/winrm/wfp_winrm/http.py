@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 from .auth import Login
-from .service import Dropped, Service
+from .commands import Dropped
+from .service import MAX_BODY, Client, Service
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 1 << 20
 MAX_HEADERS = 64 * 1024
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
             413: "Content Too Large", 415: "Unsupported Media Type", 500: "Internal Server Error"}  # fmt: skip
@@ -77,7 +77,7 @@ class Server:
         with self._lock:
             self._connections.add(connection)
         try:
-            _Exchange(connection, self._service).run()
+            _Exchange(connection, peer[0], self._service).run()
         except (OSError, ssl.SSLError, Dropped) as error:
             log.info("%s: connection ended: %r", peer, error)
         finally:
@@ -89,8 +89,9 @@ class Server:
 class _Exchange:
     """Requests and responses of one connection."""
 
-    def __init__(self, connection: ssl.SSLSocket, service: Service) -> None:
+    def __init__(self, connection: ssl.SSLSocket, peer: str, service: Service) -> None:
         self._connection = connection
+        self._peer = peer
         self._service = service
         self._login = Login()
         self._buffer = b""
@@ -133,7 +134,9 @@ class _Exchange:
         if "soap+xml" not in headers.get("content-type", ""):
             self._write(415, [], b"", None, close=close)
             return True
-        status, answer, undo = self._service.answer(body, self._connection.fileno())
+        status, answer, undo = self._service.answer(
+            body, Client(self._login.user or "", self._peer, self._connection.fileno())
+        )
         try:
             self._write(status, list(verdict.headers), answer, _XML, close=close)
         except OSError:

@@ -17,12 +17,17 @@ from .runner import Process, Runner
 
 MAX_COMMANDS = 100
 MAX_SHELLS = 100
+PIECE = 200  # bytes of output that the frame of one more piece costs in a response
 
 
 @dataclass(frozen=True)
 class ShellOptions:
     """What a client asked for when it created a shell."""
 
+    shell_id: str = ""
+    name: str = ""
+    owner: str = ""
+    client_address: str = ""
     directory: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     codepage: int = 65001
@@ -102,7 +107,7 @@ class Command:
             if self._waiter != waiter or self._gone:
                 return None
             chunks = Chunks()
-            room = max_bytes
+            room = max_bytes - PIECE
             while self._pending and room > 0:
                 name, data = self._pending.popleft()
                 if len(data) > room:
@@ -114,6 +119,7 @@ class Command:
                     chunks.data[-1] = (name, chunks.data[-1][1] + data)
                 else:
                     chunks.data.append((name, data))
+                    room -= PIECE
             if not self._pending and self._exit_code is not None and not self._open:
                 chunks.ended, self._ended = self._ended, []
                 chunks.exit_code = self._exit_code
@@ -163,7 +169,7 @@ class Shell:
     """A Windows Remote Shell: directory, environment and the commands that run with them."""
 
     def __init__(self, options: ShellOptions, runner: Runner) -> None:
-        self.id = str(uuid.uuid4()).upper()
+        self.id = (options.shell_id or str(uuid.uuid4())).upper()
         self.options = options
         self.created = self.used = time.monotonic()
         self._runner = runner
@@ -172,7 +178,7 @@ class Shell:
 
     def start(self, program: str, arguments: list[str], command_id: str | None, *, skip_cmd: bool) -> Command:
         """Run a program; OSError when it cannot be started."""
-        command_id = command_id or str(uuid.uuid4()).upper()
+        command_id = (command_id or str(uuid.uuid4())).upper()
         with self._lock:
             if command_id in self.commands:
                 raise FileExistsError(command_id)
@@ -215,12 +221,14 @@ class Shells:
         self._shells: dict[str, Shell] = {}
 
     def create(self, options: ShellOptions) -> Shell:
-        """Open a shell; BlockingIOError when there are too many."""
+        """Open a shell; BlockingIOError when there are too many, FileExistsError when its id is taken."""
         self._drop_idle()
         with self._lock:
             if len(self._shells) >= MAX_SHELLS:
                 raise BlockingIOError(f"{MAX_SHELLS} shells are open already.")
             shell = Shell(options, self._runner)
+            if shell.id in self._shells:
+                raise FileExistsError(shell.id)
             self._shells[shell.id] = shell
         return shell
 
@@ -231,6 +239,11 @@ class Shells:
             if shell is not None:
                 shell.used = time.monotonic()
             return shell
+
+    def all(self) -> list[Shell]:
+        """The shells that are open, oldest first."""
+        with self._lock:
+            return list(self._shells.values())
 
     def delete(self, shell_id: str) -> bool:
         """Close a shell; False when there is none."""

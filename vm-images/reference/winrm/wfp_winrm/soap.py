@@ -15,12 +15,24 @@ ADDRESSING = faults.ADDRESSING
 WSMAN = faults.WSMAN
 IDENTITY = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
 TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
+ENUMERATION = faults.ENUMERATION
+MICROSOFT = "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd"
+CONFIG = "http://schemas.microsoft.com/wbem/wsman/1/config"
 SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 
 _NAMESPACES = (
     f'xmlns:s="{SOAP}" xmlns:a="{ADDRESSING}" xmlns:w="{WSMAN}" xmlns:x="{TRANSFER}" xmlns:rsp="{SHELL}" '
-    'xmlns:p="http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd" xml:lang="en-US"'
+    f'xmlns:n="{ENUMERATION}" xmlns:p="{MICROSOFT}" xml:lang="en-US"'
 )
+_UNDERSTOOD = {
+    ADDRESSING: {"Action", "MessageID", "To", "ReplyTo", "FaultTo", "From", "RelatesTo"},
+    WSMAN: {"ResourceURI", "OperationTimeout", "MaxEnvelopeSize", "SelectorSet", "OptionSet", "Locale"},
+    MICROSOFT: {"SessionId", "OperationID", "SequenceId", "DataLocale"},
+}
+_OPTIONS = {"WINRS_CODEPAGE", "WINRS_NOPROFILE", "WINRS_CONSOLEMODE_STDIN", "WINRS_SKIP_CMD_SHELL",
+            "WSMAN_CMDSHELL_OPTION_KEEPALIVE"}  # fmt: skip
+_TRUE = ("true", "1")
+LEAST_ENVELOPE = 8192
 _DURATION = re.compile(
     r"P(?:(?P<d>\d+(?:\.\d+)?)D)?(?:T(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?"
 )
@@ -34,6 +46,7 @@ class Request:
     message_id: str = ""
     resource: str = ""
     timeout: float = 60.0
+    max_envelope: int = 512000
     selectors: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     body: ET.Element | None = None
@@ -60,7 +73,11 @@ def parse(data: bytes) -> Request:
     header = envelope.find(f"{{{SOAP}}}Header")
     if header is None:
         raise faults.missing_header("Header")
-    _read_headers(header, request)
+    try:
+        _read_headers(header, request)
+    except faults.Fault as fault:
+        fault.relates_to = request.message_id
+        raise
     return request
 
 
@@ -68,16 +85,30 @@ def _read_headers(header: ET.Element, request: Request) -> None:
     request.message_id = _text(header, f"{{{ADDRESSING}}}MessageID")
     request.action = _text(header, f"{{{ADDRESSING}}}Action")
     request.resource = _text(header, f"{{{WSMAN}}}ResourceURI")
+    for element in header:
+        space, _, name = element.tag.removeprefix("{").partition("}")
+        if element.get(f"{{{SOAP}}}mustUnderstand", "").lower() in _TRUE and name not in _UNDERSTOOD.get(space, ()):
+            raise faults.not_understood(element.tag)
     for name, value in (("MessageID", request.message_id), ("Action", request.action)):
         if not value:
             raise faults.missing_header(name)
     timeout = _text(header, f"{{{WSMAN}}}OperationTimeout")
     if timeout:
         request.timeout = parse_duration(timeout)
+    size = _text(header, f"{{{WSMAN}}}MaxEnvelopeSize")
+    if size:
+        if not size.isdecimal():
+            raise faults.malformed(f"The MaxEnvelopeSize is '{size}', not a number.")
+        request.max_envelope = int(size)
+        if request.max_envelope < LEAST_ENVELOPE:
+            raise faults.envelope_too_small(request.max_envelope, LEAST_ENVELOPE)
     for selector in header.iterfind(f"{{{WSMAN}}}SelectorSet/{{{WSMAN}}}Selector"):
         request.selectors[selector.get("Name", "")] = (selector.text or "").strip()
     for option in header.iterfind(f"{{{WSMAN}}}OptionSet/{{{WSMAN}}}Option"):
-        request.options[option.get("Name", "").upper()] = (option.text or "").strip()
+        name = option.get("Name", "").upper()
+        if name not in _OPTIONS and option.get("MustComply", "").lower() in _TRUE:
+            raise faults.unknown_option(name)
+        request.options[name] = (option.text or "").strip()
 
 
 def _text(element: ET.Element, path: str) -> str:
@@ -93,6 +124,19 @@ def parse_duration(text: str) -> float:
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
+def body_of(request: Request, space: str, name: str) -> ET.Element:
+    """The body element, which must be `name` of the namespace `space`."""
+    if request.body is None or request.body.tag != f"{{{space}}}{name}":
+        seen = "empty" if request.body is None else request.body.tag
+        raise faults.malformed(f"The body must be a {name} element and is {seen}.")
+    return request.body
+
+
+def shell_text(element: ET.Element, name: str) -> str:
+    """The text of a child in the shell's namespace."""
+    return _text(element, f"{{{SHELL}}}{name}")
+
+
 def response(request: Request, action: str, body: str) -> bytes:
     """The envelope that answers `request`; `body` is XML text with the prefixes of this module."""
     return _envelope(action, request.message_id, body)
@@ -100,11 +144,13 @@ def response(request: Request, action: str, body: str) -> bytes:
 
 def fault(message_id: str, error: faults.Fault, machine: str) -> bytes:
     """The envelope of a fault."""
+    subcode = f"<s:Subcode><s:Value>{error.subcode}</s:Value></s:Subcode>" if error.subcode else ""
+    detail = f"<w:FaultDetail>{error.detail}</w:FaultDetail>" if error.detail else ""
     body = (
-        f"<s:Fault><s:Code><s:Value>s:{error.party}</s:Value><s:Subcode><s:Value>{error.subcode}</s:Value></s:Subcode>"
-        f'</s:Code><s:Reason><s:Text xml:lang="en-US">{escape(error.reason)}</s:Text></s:Reason><s:Detail>'
+        f"<s:Fault><s:Code><s:Value>s:{error.party}</s:Value>{subcode}</s:Code>"
+        f'<s:Reason><s:Text xml:lang="en-US">{escape(error.reason)}</s:Text></s:Reason><s:Detail>{detail}'
         f'<f:WSManFault xmlns:f="http://schemas.microsoft.com/wbem/wsman/1/wsmanfault" Code="{error.number}" '
-        f'Machine="{escape(machine)}"><f:Message>{escape(error.reason)}</f:Message></f:WSManFault></s:Detail></s:Fault>'
+        f'Machine="{escape(machine)}"><f:Message>{escape(error.message)}</f:Message></f:WSManFault></s:Detail></s:Fault>'
     )
     return _envelope(error.action, message_id, body)
 
