@@ -1,4 +1,4 @@
-"""`wfp-hil clean`: end and remove what killed runs left behind."""
+"""`wfp-hil clean`: end and remove what killed runs and builds left behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from harness.cli.progress import show_steps
 
 
 def clean() -> None:
-    """Remove machines, processes and files that runs which are no longer alive left behind."""
+    """Remove machines, processes and files that runs and image builds which are no longer alive left behind."""
     from harness.hypervisor import leftovers
+    from harness.images import remove_broken_builds
 
     with show_steps():
-        leftovers.clean()
+        builds = remove_broken_builds()
+        for path in builds:
+            print(f"removed: unfinished build {path}")
+        removed = leftovers.clean()
+    count = len(builds) + len(removed)
+    print(
+        f"clean: {count} {'thing' if count == 1 else 'things'} removed" if count else "clean: nothing was left behind"
+    )

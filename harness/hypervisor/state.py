@@ -70,3 +70,11 @@ class MachineState:
             raise HostError(
                 f"'{self.folder}' cannot be deleted.", hint=f"It belongs to uid {self.folder.stat().st_uid}."
             )
+
+
+def live_machines() -> list[str]:
+    """Names of the machines whose runs are alive."""
+    records = (
+        (folder.name, MachineState(folder).record()) for folder in sorted(state_root().glob(f"{DOMAIN_PREFIX}*"))
+    )
+    return [name for name, record in records if record is not None and record[0].is_alive()]

@@ -6,12 +6,28 @@ from pathlib import Path
 
 from harness.images.base import write_lock
 from harness.images.build import build_image
-from harness.images.cache import Image, build_lock, images_root, list_images, load_image, remove_stale
-from harness.images.recipe import load_recipe
+from harness.images.cache import (
+    Image,
+    build_lock,
+    images_root,
+    list_images,
+    load_image,
+    remove_broken_builds,
+    remove_stale,
+)
+from harness.images.recipe import load_recipe, load_recipes
 from harness.steps import step
 from harness.waiting import Deadline
 
-__all__ = ["Image", "ensure", "list_images", "lock_packages", "remove_stale"]
+__all__ = [
+    "Image",
+    "ensure",
+    "list_images",
+    "lock_packages",
+    "remove_broken_builds",
+    "remove_stale",
+    "wanted_hashes",
+]
 
 
 def ensure(name: str, *, rebuild: bool = False) -> Image:
@@ -37,3 +53,8 @@ def lock_packages(name: str) -> tuple[Path, int]:
     recipe = load_recipe(name)
     with build_lock(name):
         return recipe.lock, write_lock(recipe, Deadline(1800))
+
+
+def wanted_hashes() -> frozenset[str]:
+    """Hashes of the images that the recipes of this checkout make now."""
+    return frozenset(recipe.image_hash() for recipe in load_recipes())

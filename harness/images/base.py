@@ -13,13 +13,13 @@ import re
 import shlex
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.config.directories import cache_root
 from harness.errors import HostError, ImageBuildError
+from harness.images import scratch
 from harness.images.recipe import Recipe
 from harness.process import Completed, run
 from harness.steps import note, step
@@ -116,11 +116,10 @@ def _mmdebstrap(
 ) -> None:
     kernel = next((f"{name}={locked[name]}" for name in locked if name.startswith("linux-image-")), "")
     includes = [f"{name}={version}" for name, version in locked.items() if not name.startswith("linux-image-")]
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-recipe-") as name:
+    with scratch.scratch_folder() as folder_for_all:
         # A copy that all may read: root of mmdebstrap's namespace may not enter a home that only its owner enters.
-        steps = Path(name) / "recipe"
+        steps = folder_for_all / "recipe"
         shutil.copytree(recipe.steps, steps)
-        steps.parent.chmod(0o755)
         pins = steps / "pins"
         pins.write_text("".join(f"Package: {n}\nPin: version {v}\nPin-Priority: 1001\n\n" for n, v in locked.items()))
         script, pins_word = shlex.quote(str(steps / "base.sh")), shlex.quote(str(pins))
@@ -129,6 +128,8 @@ def _mmdebstrap(
         options += [f"--aptopt={option}" for option in _apt_options(deadline)]
         run_as_c(
             [
+                *scratch.DIE_WITH_US,
+                *(("unshare", *scratch.OWN_MOUNTS) if os.geteuid() == 0 else ()),
                 "mmdebstrap",
                 "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
                 "--variant=essential",
@@ -144,6 +145,7 @@ def _mmdebstrap(
                 *sources,
             ],
             deadline,
+            TMPDIR=str(folder_for_all),
         )
 
 
@@ -197,7 +199,7 @@ def _apt_options(deadline: Deadline) -> list[str]:
     return [line.rstrip(";") for line in lines if line.lower().startswith(wanted) and '""' not in line]
 
 
-def run_as_c(words: Sequence[str | Path], deadline: Deadline) -> Completed:
+def run_as_c(words: Sequence[str | Path], deadline: Deadline, **variables: str) -> Completed:
     """Run a program whose messages are read here, with the sbin folders on the path, where mke2fs lies."""
     path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    return run(words, deadline=deadline, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"})
+    return run(words, deadline=deadline, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **variables})

@@ -6,23 +6,26 @@ import datetime as dt
 import errno
 import json
 import os
-import pwd
 import shutil
 import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from harness.errors import DeadlineExpired, HarnessError, HostError, ImageBuildError
+from harness.errors import DeadlineExpired, HostError, ImageBuildError
+from harness.images import scratch
 from harness.images.base import base_layer, differences, run_as_c
-from harness.images.cache import TEMPORARY, Image, images_root, load_image, remove_tree
+from harness.images.cache import TEMPORARY, Image, images_root, load_image, remove_broken, remove_image
 from harness.images.initrd import write_initrd
 from harness.images.recipe import Recipe
 from harness.images.secrets import make_secrets
-from harness.process import find_tool, run
+from harness.process import find_tool
 from harness.steps import note, step
 from harness.waiting import Deadline
 
 _ROOM = 4 << 30  # the base layer, its unpacked tree and the raw disk lie on the host at the same time
+_SCRATCH_ROOM = 2 << 30  # Debian unpacked, before it is packed into the base layer
+_ELSEWHERE = "Free some space, or set WFP_HIL_CACHE, and TMPDIR for what is temporary, to folders on another disk."
 _BUILD_SECONDS = 1800.0
 
 
@@ -34,6 +37,7 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
     final = images_root() / f"{recipe.name}-{image_hash}"
     _check_host()
     deadline = Deadline(_BUILD_SECONDS)
+    remove_broken(recipe.name)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{recipe.name}-", dir=images_root()))
     try:
         temporary.chmod(0o711)
@@ -53,9 +57,9 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
             for name in ("disk.qcow2", "vmlinuz", "initrd.img"):
                 (temporary / name).chmod(0o644)
             _write_manifest(recipe, image_hash, work, temporary)
-            _remove_work(work, deadline)
+            scratch.remove_tree(work)
             if final.exists():
-                remove_tree(final)
+                remove_image(final)
             temporary.rename(final)
     except ImageBuildError:
         raise
@@ -67,7 +71,7 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
         raise ImageBuildError(f"Image '{recipe.name}' was not built in time: {error.message}") from error
     finally:
         if temporary.exists():
-            _remove_work(temporary, Deadline(60))
+            scratch.remove_tree(temporary)
     image = load_image(final)
     if image is None:
         raise ImageBuildError(f"The image in '{final}' is not complete right after its build.")
@@ -76,13 +80,20 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
 
 
 def _explain(message: str, disk_full: bool, hint: str | None = None) -> ImageBuildError:
+    """One sentence of what may be pages of apt's and dpkg's; the pages go into a file."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if len(lines) > 1:
+        log = images_root() / "last-failure.log"
+        with suppress(OSError):
+            log.write_text(message + "\n", encoding="utf-8")
+            hint = hint or f"All that was said is in '{log}'."
+    telling = next((line for line in reversed(lines) if "No space left" in line or line.startswith("E: ")), lines[-1])
     if disk_full:
-        free = shutil.disk_usage(images_root()).free >> 20
+        free = ", ".join(f"{shutil.disk_usage(path).free >> 20} MB free in '{path}'" for path in _places())
         return ImageBuildError(
-            f"The disk became full while the image was built ({free} MB are free in '{images_root()}'): {message}",
-            hint="Free some space, or set WFP_HIL_CACHE to a folder on another disk.",
+            f"The disk became full while the image was built (now {free}): {telling}", hint=_ELSEWHERE
         )
-    return ImageBuildError(f"The image could not be built: {message}", hint=hint)
+    return ImageBuildError(f"The image could not be built: {telling}", hint=hint)
 
 
 def _check_host() -> None:
@@ -93,38 +104,19 @@ def _check_host() -> None:
             hint="'make setup' installs all that is needed.",
         )
     if os.geteuid() != 0:
-        _check_namespaces()
-    free = shutil.disk_usage(images_root()).free
-    if free < _ROOM:
-        raise ImageBuildError(
-            f"Building an image needs {_ROOM >> 20} MB on disk and '{images_root()}' has {free >> 20} MB.",
-            hint="Free some space, or set WFP_HIL_CACHE to a folder on another disk.",
-        )
-
-
-def _check_namespaces() -> None:
-    """An ordinary user needs a range of user numbers and the right to make user namespaces."""
-    if find_tool("newuidmap") is None:
-        raise ImageBuildError(
-            "Building an image as an ordinary user needs the program 'newuidmap', which is not installed.",
-            hint="'make setup' installs the Debian package 'uidmap'.",
-        )
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
-        lines = path.read_text().splitlines() if path.is_file() else []
-        if not any(line.split(":")[0] in (user, str(os.geteuid())) for line in lines):
+        scratch.check_namespaces()
+    for place, wanted in _places().items():
+        free = shutil.disk_usage(place).free
+        if free < wanted:
             raise ImageBuildError(
-                f"'{path}' gives the user '{user}' no range of numbers, which building an image needs.",
-                hint=f"As root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+                f"Building an image needs {wanted >> 20} MB on disk and '{place}' has {free >> 20} MB.",
+                hint=_ELSEWHERE,
             )
-    done = run([*_as_root(), "true"], check=False)
-    if done.exit_code != 0:
-        raise ImageBuildError(
-            f"This host does not let the user '{user}' make a user namespace, which building an image needs: "
-            f"{done.stderr.strip()}.",
-            hint="See kernel.unprivileged_userns_clone and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns; "
-            "or build as root.",
-        )
+
+
+def _places() -> dict[Path, int]:
+    """Where a build writes, and how much room it wants there."""
+    return {images_root(): _ROOM, scratch.scratch_root(): _SCRATCH_ROOM}
 
 
 def _build_model(recipe: Recipe, deadline: Deadline) -> None:
@@ -173,19 +165,10 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
     out.mkdir(mode=0o777)
     out.chmod(0o777)
     script = [recipe.steps / "finish.sh", base, overlay, out, recipe.steps / "initrd-init"]
-    run_as_c(
-        [*(_as_root() or ["unshare"]), "--mount", "--pid", "--fork", "--propagation=private", "sh", *script], deadline
-    )
+    own = [*(scratch.as_root() or ["unshare"]), *scratch.OWN_MOUNTS]
+    run_as_c([*scratch.DIE_WITH_US, *own, "sh", *script], deadline)
     for path in out.iterdir():
         path.rename(work / path.name)
-
-
-def _as_root() -> list[str]:
-    """Words that make the rest of a command line run as root: of the host, or of an ordinary user's namespace.
-
-    Root of that namespace is the user outside of it, so that it reads the user's files and its own are the user's.
-    """
-    return [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
 
 
 def _write_manifest(recipe: Recipe, image_hash: str, work: Path, target: Path) -> None:
@@ -207,14 +190,3 @@ def _write_manifest(recipe: Recipe, image_hash: str, work: Path, target: Path) -
         "not_as_locked": departures,
     }
     (target / "image.json").write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _remove_work(folder: Path, deadline: Deadline) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists() and os.geteuid() != 0:
-        # What the namespace's users made cannot be removed from outside of it.
-        try:
-            run([*_as_root(), "rm", "-rf", folder], deadline=deadline, check=False)
-        except HarnessError as error:
-            note(f"'{folder}' could not be removed: {error.message}")
-        shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.config.directories import cache_root
 from harness.errors import ImageBuildError
+from harness.images import scratch
 from harness.steps import note
 
 TEMPORARY = ".building-"
@@ -99,27 +100,45 @@ def build_lock(name: str) -> Iterator[None]:
         yield
 
 
-def remove_stale(keep: frozenset[str] = frozenset()) -> list[Path]:
-    """Remove folders of broken-off builds and images whose hash is not in `keep`; returns what was removed.
-
-    Takes the locks of all names, so that a build in progress is never removed under its owner.
-    """
-    removed: list[Path] = []
-    names = {path.name.removeprefix(TEMPORARY).partition("-")[0] for path in images_root().iterdir() if path.is_dir()}
-    for name in sorted(names):
-        with build_lock(name):
-            for path in sorted(images_root().iterdir()):
-                if not path.is_dir() or path.name.removeprefix(TEMPORARY).partition("-")[0] != name:
-                    continue
-                image = load_image(path)
-                if image is None or image.hash not in keep:
-                    remove_tree(path)
-                    removed.append(path)
+def remove_broken_builds() -> list[Path]:
+    """Remove what killed builds left, of all names; a build that goes on keeps its own. Gives back what was removed."""
+    removed = scratch.remove_abandoned()
+    for lock in sorted(images_root().glob(".*.lock")):
+        name = lock.name.removeprefix(".").removesuffix(".lock")
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            removed += remove_broken(name)
     return removed
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a folder with all in it, at best in one rename, so that a half-removed image is not taken for one."""
+def remove_broken(name: str) -> list[Path]:
+    """Remove the half-made images and base layers of one name; the caller holds its lock."""
+    found = [*images_root().glob(f"{TEMPORARY}{name}-*"), *(cache_root() / "bases").glob(f"{name}-*.half.tar")]
+    for path in found:
+        if path.is_dir():
+            scratch.remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def remove_stale(keep: frozenset[str] = frozenset()) -> list[Path]:
+    """Remove what killed builds left, and images whose hash is not in `keep`; gives back what was removed."""
+    removed = remove_broken_builds()
+    for image in list_images():
+        if image.hash not in keep:
+            remove_image(image.path)
+            removed.append(image.path)
+    return removed
+
+
+def remove_image(path: Path) -> None:
+    """Remove an image, its manifest first, so that a half-removed one is not taken for one; and its kept states."""
     with contextlib.suppress(OSError):
         (path / "image.json").unlink()
     shutil.rmtree(path, ignore_errors=True)
+    for state in (cache_root() / "booted").glob(f"{path.name}-*"):
+        state.unlink(missing_ok=True)

@@ -91,6 +91,11 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(name=name, folder=folder)
 
 
+def load_recipes() -> list[Recipe]:
+    """All recipes of this checkout."""
+    return [Recipe(name=path.parts[-3], folder=path.parents[1]) for path in IMAGES_FOLDER.glob("*/recipe/packages.txt")]
+
+
 def _read_list(path: Path) -> tuple[str, ...]:
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     return tuple(line for line in lines if line)

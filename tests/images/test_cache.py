@@ -7,6 +7,8 @@ import gzip
 import json
 import shutil
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -154,10 +156,17 @@ def test_stale_images_and_broken_off_builds_are_removed(cache_folder):
     old = make_image(cache_folder, "reference", "b" * 12)
     half = cache_folder / ".building-reference-xyz"
     half.mkdir()
+    (cache_folder / ".reference.lock").touch()  # as whoever builds one has it
+    kept_state, old_state = (cache_folder.parent / "booted" / f"reference-{c * 12}-0.qcow2" for c in "ab")
+    old_state.parent.mkdir()
+    for state in (kept_state, old_state):
+        state.touch()
     assert set(images.remove_stale(frozenset({"a" * 12}))) == {old, half}
     assert kept.is_dir()
     assert not old.exists()
     assert not half.exists()
+    assert kept_state.exists()
+    assert not old_state.exists()
 
 
 def test_secrets_differ_each_time_and_only_the_owner_reads_them(tmp_path):
@@ -201,3 +210,50 @@ def read_newc(archive: bytes) -> dict[str, tuple[int, bytes]]:
             return found
         found[name] = (mode, archive[at : at + size])
         at += size + -size % 4
+
+
+def test_a_killed_build_is_cleaned_and_one_that_goes_on_is_not(cache_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    bases = cache_folder.parent / "bases"
+    bases.mkdir(parents=True)
+    cache_folder.mkdir()
+    code = """
+import sys
+from harness.images import cache, scratch
+with cache.build_lock(sys.argv[1]), scratch.scratch_folder() as folder:
+    (cache.images_root() / f".building-{sys.argv[1]}-x").mkdir()
+    (cache.images_root().parent / "bases" / f"{sys.argv[1]}-0.1.half.tar").touch()
+    (folder / "unpacked").mkdir()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+    builds = [
+        subprocess.Popen([sys.executable, "-c", code, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("killed", "going")
+    ]
+    folders = [Path(build.stdout.readline().strip()) for build in builds]
+    builds[0].kill()
+    builds[0].communicate()
+
+    removed = set(images.remove_broken_builds())
+
+    assert removed == {folders[0], cache_folder / ".building-killed-x", bases / "killed-0.1.half.tar"}
+    assert not any(path.exists() for path in removed)
+    assert (folders[1] / "unpacked").is_dir()
+    builds[1].communicate("")
+    assert not folders[1].exists(), "a build takes its own scratch folder away"
+
+
+def test_pages_of_output_become_a_sentence_and_a_file(cache_folder, own_recipe, monkeypatch):
+    said = "'mmdebstrap --very --long' ended with exit code 25: I: unpacking\nE: run_chroot failed\nI: cleaning up"
+
+    def fail(*_):
+        raise HostError(said)
+
+    monkeypatch.setattr(build, "_check_host", lambda: None)
+    monkeypatch.setattr(build, "base_layer", fail)
+    with pytest.raises(ImageBuildError) as caught:
+        images.ensure("reference")
+    assert caught.value.message == "The image could not be built: E: run_chroot failed"
+    assert f"'{cache_folder / 'last-failure.log'}'" in (caught.value.hint or "")
+    assert (cache_folder / "last-failure.log").read_text() == said + "\n"
