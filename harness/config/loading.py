@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from harness.config.profile import Profile
 from harness.errors import ConfigError
 
 
+_SECTION = re.compile(r"^\s*\[([^\[\]]+)\]")
+_KEY = re.compile(r"""^["']?([\w-]+)["']?\s*=""")
+_EXAMPLE = f"'{profiles_root() / 'reference' / 'guest.toml'}' is an example that works."
+
+
 def load_profile(name_or_path: str | Path, *, root: Path | None = None) -> Profile:
     """Read the profile of that name from `vm-images/<name>/guest.toml`, or the TOML file at that path.
 
@@ -22,19 +29,22 @@ def load_profile(name_or_path: str | Path, *, root: Path | None = None) -> Profi
     """
     path = _locate(str(name_or_path), root or profiles_root())
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"'{path}' is not valid TOML: {error}.") from error
+        raise _not_toml(path, text, error) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"'{path}' is not UTF-8 text: {error}.") from error
+        raise ConfigError(f"'{path}' is not UTF-8 text: {error}.", hint="Save it as UTF-8.") from error
     except OSError as error:
-        raise ConfigError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"'{path}' cannot be read: {error.strerror}.", hint="Give a file that you may read."
+        ) from error
     if "path" in table:
-        raise ConfigError(f"'{path}': key 'path' is not known.")
+        raise ConfigError(f"'{path}'{_line_of(text, ('path',))}: key 'path' is not known.", hint=_EXAMPLE)
     try:
         return Profile.model_validate({**table, "path": path})
     except ValidationError as error:
-        raise _explain(path, error) from error
+        raise _explain(path, text, error) from error
 
 
 def known_profiles(root: Path | None = None) -> list[str]:
@@ -59,7 +69,37 @@ def _locate(asked: str, root: Path) -> Path:
     raise ConfigError(f"There is no profile '{asked}'.", hint=hint)
 
 
-def _explain(path: Path, error: ValidationError) -> ConfigError:
+def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigError:
+    lines = text.splitlines() or [""]
+    said = re.match(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", str(error))
+    what, at_end = (said["what"], said["line"] is None) if said else (str(error), True)
+    number = len(lines) if at_end or said is None else int(said["line"])
+    column = "" if at_end or said is None else f", column {said['column']}"
+    line = lines[number - 1].strip()
+    key = _KEY.match(line)
+    named = f", key '{key[1]}'" if key else ""
+    hint = f"The line is: {line}" + (" (or an earlier one opens what is never closed)." if at_end else "")
+    if "overwrite" in what:
+        hint = "A key is given twice, or a section is also a key."
+    return ConfigError(f"'{path}', line {number}{column}{named}: this is not valid TOML: {what}.", hint=hint)
+
+
+def _line_of(text: str, location: Sequence[int | str]) -> str:
+    """', line N' for the key at this place, or for its section where the key is not there; '' if neither is."""
+    names = [part for part in location if isinstance(part, str)]
+    section, at = "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        head, key = _SECTION.match(line), _KEY.match(line.strip())
+        if head:
+            section = head[1]
+            if section == ".".join(names[: len(section.split("."))]):
+                at = number
+        elif key and [*section.split("."), key[1]][-len(names) :] == names and (section or len(names) == 1):
+            return f", line {number}"
+    return f", line {at}" if at else ""
+
+
+def _explain(path: Path, text: str, error: ValidationError) -> ConfigError:
     details = error.errors(include_url=False)
     # A misspelt key shows as one unknown and one missing key; the unknown one is the cause, so it comes first.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
@@ -67,7 +107,7 @@ def _explain(path: Path, error: ValidationError) -> ConfigError:
     others = sum(detail["loc"] != first["loc"][: len(detail["loc"])] for detail in details)
     sentence, hint = _sentence(first)
     more = f" ({others} more {'error' if others == 1 else 'errors'} in this file)" if others else ""
-    return ConfigError(f"'{path}': {sentence}{more}.", hint=hint)
+    return ConfigError(f"'{path}'{_line_of(text, first['loc'])}: {sentence}{more}.", hint=hint or _EXAMPLE)
 
 
 def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
@@ -87,6 +127,7 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
             f"Did you mean '{near[0].rstrip(',')}'?" if near else None
         )
     wanted = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    wanted = wanted.replace("String should match pattern", "text that matches")
     if kind == "value_error" and isinstance(detail["input"], dict):
         return f"section '{key}': {wanted}", None
     return f"key '{key}' is {detail['input']!r}, wanted {wanted}", None
