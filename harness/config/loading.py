@@ -16,7 +16,6 @@ from harness.config.directories import profiles_root
 from harness.config.profile import Profile
 from harness.errors import ConfigError
 
-
 _SECTION = re.compile(r"^\s*\[([^\[\]]+)\]")
 _KEY = re.compile(r"""^["']?([\w-]+)["']?\s*=""")
 _EXAMPLE = f"'{profiles_root() / 'reference' / 'guest.toml'}' is an example that works."

@@ -125,9 +125,9 @@ def test_a_wrong_key_or_value_is_named(write, wrong, right, message, hint):
             "The line is: [machine",
         ),
         (
-            "[machine]\nnics = [1,",
+            "[machine]\nnics = [1",
             "line 2, key 'nics': this is not valid TOML: Unclosed array.",
-            "The line is: nics = [1, (or an earlier one opens what is never closed).",
+            "The line is: nics = [1 (or an earlier one opens what is never closed).",
         ),
         (
             "x = 1\nx = 2",
