@@ -39,7 +39,7 @@ bench: image  ## the figures: revert, round trip, link, overhead
 
 clean:  ## leftovers of killed runs, and build products
 	@-[ ! -x $(WFP_HIL) ] || $(WFP_HIL) clean
-	@rm -rf out drivers/build vm-images/reference/model/build .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf out drivers/build vm-images/reference/*/build .pytest_cache .mypy_cache .ruff_cache
 
 distclean: clean  ## also the virtual environment
 	@rm -rf .venv

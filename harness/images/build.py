@@ -125,6 +125,7 @@ def _build_model(recipe: Recipe, deadline: Deadline) -> None:
             run_as_c(["make", "-s", "-C", recipe.model], deadline)
     else:
         note("there is no WFP model: the image will have none")
+    run_as_c(["make", "-s", "-C", recipe.folder / "winrm"], deadline)
 
 
 def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadline: Deadline) -> None:
@@ -138,6 +139,9 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
     shutil.copytree(
         recipe.folder / "winrm" / "wfp_winrm", packages / "wfp_winrm", ignore=shutil.ignore_patterns("__pycache__")
     )
+    system32 = overlay / "var" / "lib" / "wfp" / "prefix" / "drive_c" / "windows" / "system32"
+    system32.mkdir(parents=True)
+    shutil.copy(recipe.folder / "winrm" / "build" / "winrshost.exe", system32)
     shutil.copytree(
         Path(sysconfig.get_path("purelib")) / "spnego",
         packages / "spnego",

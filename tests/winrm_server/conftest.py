@@ -1,13 +1,16 @@
-"""The guest's WinRM endpoint on this host: real TLS, real NTLM, plain Linux programs in the place of Windows ones."""
+"""The guest's WinRM endpoint on this host: real TLS, real NTLM, in front of this host's programs or of Wine."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import winrm
@@ -41,26 +44,16 @@ class Endpoint:
         )
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+@contextmanager
+def serve(folder: Path, **settings: str) -> Iterator[Endpoint]:
     """The endpoint as a process of its own, as in the guest."""
-    folder = tmp_path_factory.mktemp("winrm")
     secrets = make_secrets()
     secrets.write_for_host(folder / "host")
     secrets.write_for_guest(folder)
     config = folder / "config.json"
     own = folder / "etc" / "wfp-hil"
-    config.write_text(
-        json.dumps(
-            {
-                "address": "127.0.0.1",
-                "port": 0,
-                "certificate": str(own / "winrm.pem"),
-                "users": str(own / "users"),
-                "runner": "native",
-            }
-        )
-    )
+    facts = {"address": "127.0.0.1", "port": 0, "certificate": str(own / "winrm.pem"), "users": str(own / "users")}
+    config.write_text(json.dumps({**facts, **settings}))
     ready, log = folder / "ready", folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -76,6 +69,32 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """The endpoint with programs of this host in the place of Windows ones."""
+    with serve(tmp_path_factory.mktemp("winrm"), runner="native") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def windows_endpoint(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Iterator[Endpoint]:
+    """The endpoint in front of Wine on this host."""
+    if shutil.which("x86_64-w64-mingw32-gcc") is None:
+        pytest.skip("no mingw-w64 here")
+    subprocess.run(["make", "-s", "-C", SOURCE], check=True, timeout=60)
+    prefix = Path(wine.environment["WINEPREFIX"])
+    libraries = next(Path("/usr/lib").glob("*/wine/x86_64-windows"))
+    for program in (SOURCE / "build" / "winrshost.exe", libraries / "cmd.exe", libraries / "chcp.com"):
+        shutil.copy(program, prefix / "drive_c" / "windows" / "system32")
+    folder = tmp_path_factory.mktemp("winrm")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in wine.environment.items():
+            patch.setenv(name, value)
+        patch.setenv("LC_ALL", "C.UTF-8")  # as in the guest
+        with serve(folder, runner="wine", wine=wine.program, prefix=str(prefix)) as served:
+            yield served
 
 
 @pytest.fixture

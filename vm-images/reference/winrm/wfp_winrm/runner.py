@@ -6,8 +6,6 @@ import contextlib
 import ntpath
 import os
 import posixpath
-import re
-import shlex
 import signal
 import subprocess
 import threading
@@ -15,6 +13,8 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
+_CMD = r"C:\windows\system32\cmd.exe"
+_CONSOLE = r"C:\windows\system32\winrshost.exe"
 MARK = "WFP_HIL_COMMAND"
 STATUS_CONTROL_C_EXIT = 0xC000013A
 
@@ -139,7 +139,12 @@ class NativeRunner:
 
 
 class WineRunner:
-    """Runs Windows programs: `cmd.exe /c ...`, or with WINRS_SKIP_CMD_SHELL the program itself."""
+    """Runs Windows programs: `cmd.exe /c ...` in a console, or with WINRS_SKIP_CMD_SHELL the program itself.
+
+    The console, which `winrshost.exe` makes, is what gives the shell's code page a meaning; it takes the line as it is,
+    where Wine would quote each word of it anew. A program without cmd.exe is started without one: it saves two
+    processes, and a program that wants no cmd.exe knows in which encoding it writes.
+    """
 
     def __init__(self, wine: str, prefix: Path) -> None:
         self._wine = wine
@@ -157,19 +162,23 @@ class WineRunner:
     ) -> Process:
         """Start it; FileNotFoundError when the program or the directory does not exist."""
         line = " ".join([program, *arguments])
-        argv = split_arguments(line) if skip_cmd else ["cmd.exe", "/c", *_shell_words(line)]
-        if skip_cmd and ntpath.isabs(argv[0]):
-            path = self.unix_path(argv[0])
-            if not path.exists() and not path.with_name(path.name + ".exe").exists():
-                raise FileNotFoundError(argv[0])
         folder = self.unix_path(directory) if directory else self._drive / "users" / "root"
         if not folder.is_dir():
             if directory:
                 raise NotADirectoryError(directory)
             folder = self._drive
         own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        if skip_cmd:
+            argv = split_arguments(line)
+            if ntpath.isabs(argv[0]):
+                path = self.unix_path(argv[0])
+                if not path.exists() and not path.with_name(path.name + ".exe").exists():
+                    raise FileNotFoundError(argv[0])
+            return Process([self._wine, *argv], str(folder), {**own, **environment})
         own["WINRS_CODEPAGE"] = str(codepage)
-        return Process([self._wine, *argv], str(folder), {**own, **environment})
+        own["WINRS_LINE"] = f"{_CMD} /c {line}"
+        own.update({f"WINRS_ENV_{name}": value for name, value in environment.items()})
+        return Process([self._wine, _CONSOLE], str(folder), own)
 
     def unix_path(self, path: str) -> Path:
         """Where a path of drive C: lies; letter case is taken as it is found on disk."""
@@ -185,17 +194,6 @@ class WineRunner:
                 exact = next((e for e in current.iterdir() if e.name.lower() == part.lower()), exact)
             current = exact
         return current
-
-
-def _shell_words(line: str) -> list[str]:
-    # Wine makes a command line from argv and puts a backslash before each quote, which cmd.exe does not undo. Words
-    # without quotes and blanks come through as they are; a line with quotes goes as the one word that it is.
-    return line.split(" ") if '"' not in line else _unquoted(line)
-
-
-def _unquoted(line: str) -> list[str]:
-    # Only a quoted stretch with a blank needs its quotes; Wine puts them back around the word that holds it.
-    return [re.sub(r'"', "", word) for word in re.findall(r'(?:[^\s"]|"[^"]*"?)+', line)]
 
 
 def split_arguments(line: str) -> list[str]:
@@ -229,8 +227,3 @@ def split_arguments(line: str) -> list[str]:
                 word += line[position]
                 position += 1
         words.append(word)
-
-
-def describe(argv: list[str]) -> str:
-    """A command line for the log."""
-    return shlex.join(argv)
