@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _BODY_SECONDS = 120
+_LOOKING_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
 NIC_MODELS = ("e1000e", "igb", "rtl8139", "virtio-net-pci")
 
 
@@ -91,7 +92,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if item.get_closest_marker("timeout") is None:
                 # The first scenario boots the guest in its set-up, which has deadlines of its own.
                 item.add_marker(pytest.mark.timeout(_BODY_SECONDS, func_only=True))
-    if scenarios and not session.config.option.collectonly:
+    if scenarios and hasattr(session.config, "workerinput"):
+        pytest.exit("error: Scenarios share one guest, so they cannot run in parallel.\nhint: Leave out -n.", 2)
+    if scenarios and not any(getattr(session.config.option, name, False) for name in _LOOKING_ONLY):
         from harness.plugin.run import Run
 
         Run.begin(session.config, only_scenarios=len(scenarios) == len(session.items))

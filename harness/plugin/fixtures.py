@@ -31,7 +31,7 @@ def wfp_bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, wfp_bench: Bench) -> Iterator[Scene]:
-    """What is recorded of one scenario, on a guest as fresh as --fresh asks for."""
+    """All of the below for one scenario, on a guest as fresh as --fresh asks for, and the folder of its results."""
     run = request.config.pluginmanager.getplugin("wfp-hil-run")
     with run.scene(request.node, wfp_bench) as scene:
         yield scene
@@ -39,25 +39,25 @@ def scene(request: pytest.FixtureRequest, wfp_bench: Bench) -> Iterator[Scene]:
 
 @pytest.fixture(scope="session")
 def host(wfp_bench: Bench) -> RunOptions:
-    """What this run was asked for."""
+    """What this run was asked for: guest, driver, NIC, folder."""
     return wfp_bench.options
 
 
 @pytest.fixture
 def machine(scene: Scene) -> Machine:
-    """The libvirt domain."""
+    """The libvirt domain: snapshot, revert, pause, serial log."""
     return scene.bench.machine
 
 
 @pytest.fixture
 def guest(scene: Scene) -> Guest:
-    """The operating system in the machine: commands and files."""
+    """The operating system in the machine: run('ver'), upload, download, read."""
     return scene.bench.guest
 
 
 @pytest.fixture
 def driver(scene: Scene) -> DriverControl:
-    """The driver under test, deployed and started."""
+    """The reference callout driver, deployed and started: redirect, block, reinject, flow_context, inject, lab, ..."""
     return scene.bench.control
 
 
@@ -69,31 +69,31 @@ def service(scene: Scene) -> DriverService:
 
 @pytest.fixture
 def probe(scene: Scene) -> ProbeClient:
-    """The guest's own sockets."""
+    """The guest's own sockets: tcp_listen, tcp_connect, udp_open."""
     return scene.bench.probe
 
 
 @pytest.fixture
 def link(scene: Scene) -> Link:
-    """The path to the test NIC."""
+    """The path to the test NIC: send(frame), subscribe."""
     return scene.bench.link
 
 
 @pytest.fixture
 def stations(scene: Scene) -> Stations:
-    """The hosts on the link."""
+    """The hosts on the link: stations.add('198.51.100.5').tcp_listen(80)."""
     return scene.bench.stations
 
 
 @pytest.fixture
 def witness(scene: Scene) -> Witness:
-    """What crosses the link."""
+    """What crosses the link: every frame since the scenario began."""
     return scene.witness
 
 
 @pytest.fixture
 def trace(scene: Scene) -> Trace:
-    """What the driver says it does."""
+    """What the driver says it did: its events since the scenario began."""
     return scene.trace
 
 

@@ -213,6 +213,8 @@ class Run:
             current.details = f"{message}\n\n{current.details}"
 
     def _write(self, current: _Current) -> None:
+        if current.outcome is Outcome.PASS and "call" not in current.seconds:
+            current.add(Outcome.SKIP, "Its body was not run, because --setup-only was given.", "")
         attempt = Attempt(
             scenario=current.item.nodeid,
             outcome=current.outcome,

@@ -231,3 +231,52 @@ def test_a_guest_that_cannot_be_had_ends_the_run_with_one_sentence(scenarios: py
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert outcomes(records) == []
     assert any("QEMU is not installed." in str(record.get("error")) for record in records)
+
+
+TWO = """
+def test_one(driver):
+    pass
+def test_two(driver):
+    assert 0
+"""
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--fixtures-per-test", "--setup-plan"])
+def test_who_only_looks_gets_no_guest_and_no_results(scenarios: pytest.Pytester, option: str) -> None:
+    result, records, out = run(scenarios, TWO, option)
+
+    assert result.ret == 0
+    assert records == []
+    assert not out.exists()
+
+
+def test_a_scenario_whose_body_was_not_run_did_not_pass(scenarios: pytest.Pytester) -> None:
+    result, records, _ = run(scenarios, TWO, "--setup-only")
+
+    assert outcomes(records) == [Outcome.SKIP, Outcome.SKIP]
+    assert result.ret == 0
+
+
+def test_the_last_failed_and_the_first_failure_work_as_in_any_suite(scenarios: pytest.Pytester) -> None:
+    _, records, _ = run(scenarios, TWO + "def test_three(driver):\n    pass\n", "-x")
+    assert outcomes(records) == [Outcome.PASS, Outcome.FAIL]
+
+    again, records, _ = run(scenarios, TWO, "--lf")
+    assert outcomes(records)[2:] == [Outcome.FAIL]
+    again.assert_outcomes(failed=1)
+
+
+def test_without_pytests_cache_nothing_changes(scenarios: pytest.Pytester) -> None:
+    _, records, _ = run(scenarios, TWO, "-p", "no:cacheprovider", "-k", "one")
+
+    assert outcomes(records) == [Outcome.PASS]
+
+
+def test_a_worker_of_a_parallel_run_refuses_scenarios(scenarios: pytest.Pytester) -> None:
+    scenarios.makeconftest(CONFTEST + "\ndef pytest_configure(config):\n    config.workerinput = {}\n")
+
+    result, records, _ = run(scenarios, TWO)
+
+    assert result.ret == 2
+    assert "cannot run in parallel" in result.stdout.str() + result.stderr.str()
+    assert records == []
