@@ -8,14 +8,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from harness import process
 from harness.config import cache_root
 from harness.errors import HarnessError
 from harness.hypervisor import accelerator, connection
 from harness.hypervisor.domain_xml import SCHEMA
+from harness.images.scratch import check_namespaces
 
 _ROOM_WANTED = 4 << 30  # the image, its build and the overlays of a run
+
+_MEMORY_WANTED = 3 << 29  # the guest, QEMU and the harness
 
 _TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -59,7 +63,7 @@ class Finding:
 def examine() -> list[Finding]:
     """All findings, in the order in which they build on each other; never raises."""
     checks: list[Callable[[], Finding]] = [_python, *(_tool_check(name) for name in _TOOLS)]
-    checks += [_schema, _libvirt, _acceleration, _room]
+    checks += [_schema, _libvirt, _acceleration, _memory, _image_build, _room]
     return [_guarded(check) for check in checks]
 
 
@@ -120,6 +124,25 @@ def _acceleration() -> Finding:
         return Finding(title="accelerator", health=Health.GOOD, detail=found.reason)
     hint = "The reference guest runs without KVM, Windows is very slow without it."
     return Finding(title="accelerator", health=Health.SLOW, detail=f"TCG. {found.reason}", hint=hint)
+
+
+def _memory() -> Finding:
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    free = int(lines["MemAvailable"].split()[0]) << 10
+    good = free >= _MEMORY_WANTED
+    return Finding(
+        title="memory",
+        health=Health.GOOD if good else Health.SLOW,
+        detail=f"{free / (1 << 30):.1f} GiB are free, wanted {_MEMORY_WANTED / (1 << 30):g} GiB.",
+        hint=None if good else "A guest that is swapped out misses its deadlines.",
+    )
+
+
+def _image_build() -> Finding:
+    if os.geteuid() == 0:
+        return Finding(title="image build", health=Health.GOOD, detail="As root.")
+    check_namespaces()
+    return Finding(title="image build", health=Health.GOOD, detail="In a user namespace, without root.")
 
 
 def _room() -> Finding:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import doctor, process
+from harness.cli.doctor import doctor as doctor_command
 from harness.doctor import Health
 from harness.errors import HostError
 from harness.hypervisor import accelerator, connection
@@ -57,3 +58,28 @@ def test_too_little_room_is_told_in_gibibytes(monkeypatch):
 
     assert finding("room").health is Health.MISSING
     assert finding("room").detail.startswith("1.0 GiB free in '")
+
+
+def test_a_user_who_may_not_build_an_image_is_told_so(monkeypatch):
+    assert finding("image build").health is Health.GOOD
+
+    def refuse() -> None:
+        raise HostError("No range of numbers.", hint="usermod")
+
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(doctor, "check_namespaces", refuse)
+    found = finding("image build")
+    assert (found.health, found.detail, found.hint) == (Health.MISSING, "No range of numbers.", "usermod")
+
+
+def test_the_command_ends_with_3_and_names_what_the_main_job_lacks(monkeypatch, capsys):
+    monkeypatch.setattr(process, "find_tool", lambda name: None if name == "mke2fs" else Path("/usr/bin") / name)
+    with pytest.raises(SystemExit) as ended:
+        doctor_command()
+    assert ended.value.code == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "The main job cannot run on this host: mke2fs."
+
+    monkeypatch.setattr(process, "find_tool", lambda name: Path("/usr/bin") / name)
+    with pytest.raises(SystemExit) as ended:
+        doctor_command()
+    assert ended.value.code == 0

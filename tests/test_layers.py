@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[1] / "harness"
 ROWS = [
     {"cli"},
     {"plugin"},
+    {"doctor"},
     {"report", "images"},
     {"expect"},
     {"trace", "witness", "traffic", "driver"},
     {"guest"},
-    {"doctor"},
     {"hypervisor", "link"},
     {"config"},
     {"wfp"},

@@ -70,6 +70,11 @@ def _signed(driver: Path) -> Path:
     return sign(driver, target, make_certificate(driver.parent / "certificate"))
 
 
+def certificate_folder() -> Path:
+    """Where this checkout keeps its test certificate."""
+    return drivers_root() / "build" / "certificate"
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One build at a time, whoever else runs."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from harness.driver.build import certificate_folder
 from harness.driver.package import DriverPackage
+from harness.driver.sign import make_certificate, sign
 from harness.errors import DeployError, DriverStartError
 from harness.guest import CommandResult, Guest, ProbeError
 from harness.guest.session import PROBE_PATH, WORK_FOLDER
-from harness.steps import step
+from harness.steps import note, step
 from harness.waiting import Deadline, NotYet, wait_for
 from harness.wfp import status_name
 
@@ -219,11 +224,23 @@ def deploy(
     with step("deploy the driver", driver=package.path.name):
         if probe is not None:
             guest.upload(probe, PROBE_PATH)
-        remote = rf"{WORK_FOLDER}\{package.path.name}"
-        guest.upload(package.path, remote)
+        remote = rf"{WORK_FOLDER}\{package.service}.sys"
+        with _signed(package) as local:
+            guest.upload(local, remote)
         service = DriverService(guest=guest, name=package.service, path=remote, serial_log=serial_log)
         service.create()
     return service
+
+
+@contextmanager
+def _signed(package: DriverPackage) -> Iterator[Path]:
+    """The driver's file, or a test-signed copy where it has no signature: Windows loads no driver without one."""
+    if package.is_signed:
+        yield package.path
+        return
+    note(f"'{package.path.name}' is not signed: a copy signed with this checkout's test certificate is deployed.")
+    with TemporaryDirectory(prefix="wfp-hil-signed-") as folder:
+        yield sign(package.path, Path(folder) / package.path.name, make_certificate(certificate_folder()))
 
 
 def _error_of(done: CommandResult) -> int:

@@ -77,6 +77,18 @@ class LabOp(IntEnum):
     FLOW_REMOVE_CONTEXT = 14
     UNREGISTER_BUSY = 15
     RECREATE_INJECTION = 16
+    CRASH = 17
+
+
+class CrashPlace(IntEnum):
+    """enum WFPCALLOUT_CRASH_PLACE: where the driver is to crash."""
+
+    NOW = 1
+    DISPATCH = 2
+    BUGCHECK = 3
+    CLASSIFY = 4
+    WORKER = 5
+    UNLOAD = 6
 
 
 def protocol_number(name: str) -> int:

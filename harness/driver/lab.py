@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from harness.driver.interface import LabOp, protocol_number, split_endpoint
+from harness.driver.interface import CrashPlace, LabOp, protocol_number, split_endpoint
 from harness.guest import ProbeClient, ProbeError
 from harness.wfp import action_value, layer_id, status_name, status_ok
 
@@ -124,6 +124,10 @@ class Lab:
     def unregister_busy(self, layer: str, *, slot: int = 0) -> LabResult:
         """FwpsCalloutUnregisterById0 on a callout of the driver itself, once; registered anew when it worked."""
         return self.call(LabOp.UNREGISTER_BUSY, layer=layer, weight=slot)
+
+    def crash(self, place: CrashPlace) -> LabResult:
+        """Have the driver crash, at once or when it next comes to the place."""
+        return self.call(LabOp.CRASH, action=int(place))
 
     def call(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
         pe.parse_data_directories([pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]])
         return DriverPackage(
             path=path,
-            service=service or path.stem,
+            service=service or re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem),
             imports=_imports(pe),
             is_signed=directories[_SECURITY].Size > 0,
             checksum_ok=bool(pe.verify_checksum()),

@@ -34,14 +34,16 @@ class TestCertificate:
 
 
 def make_certificate(folder: Path) -> TestCertificate:
-    """The test certificate in `folder`, made when there is none."""
+    """The test certificate in `folder`, made when there is none that is still valid tomorrow."""
     made = TestCertificate(certificate=folder / "test-signing.pem", key=folder / "test-signing.key")
+    now = dt.datetime.now(dt.UTC)
     if made.certificate.is_file() and made.key.is_file():
-        return made
+        kept = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+        if kept.not_valid_after_utc > now + dt.timedelta(days=1):
+            return made
     folder.mkdir(parents=True, exist_ok=True)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
-    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

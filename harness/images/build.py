@@ -82,7 +82,11 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
 def _explain(message: str, disk_full: bool, hint: str | None = None) -> ImageBuildError:
     """One sentence of what may be pages of apt's and dpkg's; the pages go into a file."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if len(lines) > 1:
+    call, ended, said = lines[0].partition(" ended with exit code ")
+    if ended:  # the call itself is a page long
+        program = next((word for word in ("mmdebstrap", "finish.sh", "qemu-img") if word in call), call[:60])
+        lines[0] = f"'{program}'{ended}{said}"
+    if len(lines) > 1 or ended:
         log = images_root() / "last-failure.log"
         with suppress(OSError):
             log.write_text(message + "\n", encoding="utf-8")
