@@ -8,7 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import hypothesis
 import pytest
+
+# How long an example takes is the host's business: it may be busy with machines.
+hypothesis.settings.register_profile("any-host", deadline=None)
+hypothesis.settings.load_profile("any-host")
 
 _PATH = f"/usr/lib/wine:{os.environ['PATH']}"
 
