@@ -40,6 +40,7 @@ def run(
         )
     from harness.config import load_profile
     from harness.driver import load_package_for
+    from harness.hypervisor import connect
     from harness.images import ensure
 
     # What was mistyped should cost no time: first all that can be known without a guest.
@@ -48,6 +49,7 @@ def run(
         load_package_for(driver, profile.path.parent)
     if out is not None:
         _make(out)
+    connect().close()
     with show_steps(max_depth=2):
         ensure(guest)
     arguments = [*context.args, "--guest", guest]

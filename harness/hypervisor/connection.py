@@ -100,20 +100,26 @@ def _open_or_none(uri: str) -> libvirt.virConnect | None:
 
 def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
     text = error.get_error_message() or str(error)
-    silent = "No such file or directory" in text or "Connection refused" in text
+    silent = "socket" in text and ("No such file or directory" in text or "Connection refused" in text)
     return uri == "qemu:///system" and os.geteuid() == 0 and silent and not Path("/run/systemd/system").exists()
 
 
 def _explain(uri: str, error: libvirt.libvirtError) -> HostError:
     text = (error.get_error_message() or str(error)).strip()
-    refused = error.get_error_code() in (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED)
-    if refused or "Permission denied" in text or "authentication" in text.lower():
+    codes = (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED, libvirt.VIR_ERR_AUTH_UNAVAILABLE)
+    # Asked by an ordinary user, the system's daemon asks polkit over the system bus, which may be missing as well.
+    signs = ("permission denied", "authentication", "system bus", "polkit")
+    if error.get_error_code() in codes or any(sign in text.lower() for sign in signs):
         hint = (
-            "Unset WFP_HIL_LIBVIRT_URI to use qemu:///session, or add yourself to the group 'libvirt'."
+            "Unset WFP_HIL_LIBVIRT_URI to use qemu:///session, or have yourself added to the group 'libvirt'."
             if uri == "qemu:///system"
             else f"Look at the owner of {os.environ.get('XDG_RUNTIME_DIR', '~/.cache/libvirt')}."
         )
         return HostError(f"libvirt at {uri} refuses this user: {text}.", hint=hint)
+    if "transport in URL" in text or "no connection driver" in text:
+        return HostError(
+            f"libvirt does not know '{uri}': {text}.", hint="Unset WFP_HIL_LIBVIRT_URI, or set it to qemu:///session."
+        )
     hint = "Start it with 'systemctl start libvirtd'." if Path("/run/systemd/system").exists() else "Run 'make setup'."
     return HostError(f"libvirt at {uri} does not answer: {text}.", hint=hint)
 

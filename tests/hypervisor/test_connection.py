@@ -37,14 +37,22 @@ def test_a_daemon_that_does_not_answer_is_a_host_error():
         connection.connect("qemu+unix:///system?socket=/nonexistent")
 
 
-def test_a_refused_user_is_told_of_the_other_daemon(monkeypatch):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied",
+        "internal error: Unable to get system bus connection: Could not connect: No such file or directory",
+        "authentication unavailable: no polkit agent available to authenticate action 'org.libvirt.unix.manage'",
+    ],
+)
+def test_a_refused_user_is_told_of_the_other_daemon(monkeypatch, said):
     def refuse(uri: str) -> None:
-        raise refusal("Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied")
+        raise refusal(said)
 
     monkeypatch.setattr(connection, "_open", refuse)
     with pytest.raises(HostError) as caught:
         connection.connect("qemu:///system")
-    assert caught.value.message.startswith("libvirt at qemu:///system refuses this user: Failed to connect")
+    assert caught.value.message.startswith("libvirt at qemu:///system refuses this user: " + said)
     assert "qemu:///session" in caught.value.hint
     assert caught.value.exit_code == 3
 
