@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -103,39 +104,38 @@ def _marked(mark: bytes) -> list[int]:
     return found
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What is to be started, in a shell of what kind."""
+
+    program: str
+    arguments: list[str]
+    skip_cmd: bool
+    directory: str
+    environment: dict[str, str]
+    codepage: int
+
+    @property
+    def line(self) -> str:
+        """The command line as the client wrote it."""
+        return " ".join([self.program, *self.arguments])
+
+
 class Runner(Protocol):
     """How a command line becomes a process."""
 
-    def start(
-        self,
-        program: str,
-        arguments: list[str],
-        *,
-        skip_cmd: bool,
-        directory: str,
-        environment: dict[str, str],
-        codepage: int,
-    ) -> Process:
+    def start(self, launch: Launch) -> Process:
         """Start it; OSError when it cannot be."""
 
 
 class NativeRunner:
     """Runs programs of this host through its own shell: for tests of the endpoint, without Wine."""
 
-    def start(
-        self,
-        program: str,
-        arguments: list[str],
-        *,
-        skip_cmd: bool,
-        directory: str,
-        environment: dict[str, str],
-        codepage: int,
-    ) -> Process:
+    def start(self, launch: Launch) -> Process:
         """Start it with /bin/sh in the place of cmd.exe."""
-        line = " ".join([program, *arguments])
-        argv = split_arguments(line) if skip_cmd else ["/bin/sh", "-c", line]
-        return Process(argv, directory or None, {**os.environ, **environment, "WINRS_CODEPAGE": str(codepage)})
+        argv = split_arguments(launch.line) if launch.skip_cmd else ["/bin/sh", "-c", launch.line]
+        environment = {**os.environ, **launch.environment, "WINRS_CODEPAGE": str(launch.codepage)}
+        return Process(argv, launch.directory or None, environment)
 
 
 class WineRunner:
@@ -150,34 +150,24 @@ class WineRunner:
         self._wine = wine
         self._drive = prefix / "drive_c"
 
-    def start(
-        self,
-        program: str,
-        arguments: list[str],
-        *,
-        skip_cmd: bool,
-        directory: str,
-        environment: dict[str, str],
-        codepage: int,
-    ) -> Process:
+    def start(self, launch: Launch) -> Process:
         """Start it; FileNotFoundError when the program or the directory does not exist."""
-        line = " ".join([program, *arguments])
-        folder = self.unix_path(directory) if directory else self._drive / "users" / "root"
+        folder = self.unix_path(launch.directory) if launch.directory else self._drive / "users" / "root"
         if not folder.is_dir():
-            if directory:
-                raise NotADirectoryError(directory)
+            if launch.directory:
+                raise NotADirectoryError(launch.directory)
             folder = self._drive
         own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        if skip_cmd:
-            argv = split_arguments(line)
+        if launch.skip_cmd:
+            argv = split_arguments(launch.line)
             if ntpath.isabs(argv[0]):
                 path = self.unix_path(argv[0])
                 if not path.exists() and not path.with_name(path.name + ".exe").exists():
                     raise FileNotFoundError(argv[0])
-            return Process([self._wine, *argv], str(folder), {**own, **environment})
-        own["WINRS_CODEPAGE"] = str(codepage)
-        own["WINRS_LINE"] = f"{_CMD} /c {line}"
-        own.update({f"WINRS_ENV_{name}": value for name, value in environment.items()})
+            return Process([self._wine, *argv], str(folder), {**own, **launch.environment})
+        own["WINRS_CODEPAGE"] = str(launch.codepage)
+        own["WINRS_LINE"] = f"{_CMD} /c {launch.line}"
+        own.update({f"WINRS_ENV_{name}": value for name, value in launch.environment.items()})
         return Process([self._wine, _CONSOLE], str(folder), own)
 
     def unix_path(self, path: str) -> Path:

@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
-from .runner import Process, Runner
+from .runner import Launch, Process, Runner
 
 MAX_COMMANDS = 100
 MAX_SHELLS = 100
@@ -184,14 +184,9 @@ class Shell:
                 raise FileExistsError(command_id)
             if len(self.commands) >= MAX_COMMANDS:
                 raise BlockingIOError(f"{MAX_COMMANDS} commands run in this shell already.")
-        process = self._runner.start(
-            program,
-            arguments,
-            skip_cmd=skip_cmd,
-            directory=self.options.directory,
-            environment=self.options.environment,
-            codepage=self.options.codepage,
-        )
+        options = self.options
+        launch = Launch(program, arguments, skip_cmd, options.directory, options.environment, options.codepage)
+        process = self._runner.start(launch)
         command = Command(command_id, process)
         with self._lock:
             self.commands[command_id] = command
