@@ -5,11 +5,9 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from harness.errors import UsageError
-from harness.waiting import Deadline
 
 Stream = Literal["stdout", "stderr"]
 OutputCallback = Callable[[Stream, str], None]
@@ -36,45 +34,6 @@ class Identity:
     vendor: str
     version: str
     protocol: str
-
-
-class Running(Protocol):
-    """A command that runs in the guest and is talked to."""
-
-    def send(self, data: bytes | str, *, end: bool = False) -> None:
-        """Write to its standard input; `end` closes it."""
-
-    def wait(self, deadline: Deadline) -> CommandResult:
-        """Wait for its end."""
-
-    def terminate(self) -> None:
-        """End it in the guest."""
-
-
-class CommandTransport(Protocol):
-    """Runs commands in the guest."""
-
-    def run(self, command: str, deadline: Deadline) -> CommandResult:
-        """Run a command to its end; it is ended in the guest when the deadline passes."""
-
-    def start(self, command: str, *, on_output: OutputCallback | None = None) -> Running:
-        """Start a command and come back at once."""
-
-    def close(self) -> None:
-        """End what runs and let go of every connection."""
-
-
-class FileTransport(Protocol):
-    """Moves files to and from the guest."""
-
-    def put(self, local: Path, remote: str, *, progress: ProgressCallback | None = None) -> str:
-        """Copy a file into the guest and give back its SHA-256."""
-
-    def get(self, remote: str, local: Path, *, progress: ProgressCallback | None = None) -> str:
-        """Copy a file out of the guest and give back its SHA-256."""
-
-    def close(self) -> None:
-        """Let go of the connection."""
 
 
 def find_codec(codepage: int) -> str:
