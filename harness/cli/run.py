@@ -11,7 +11,8 @@ import typer
 
 from harness.cli.progress import show_steps
 from harness.config import NicModel
-from harness.errors import UsageError
+from harness.errors import HostError, UsageError
+from harness.steps import note
 
 _INTERRUPTED = 130
 
@@ -51,6 +52,7 @@ def run(
         _make(out)
     connect().close()
     with show_steps(max_depth=2):
+        _clear_up()
         ensure(guest)
     arguments = [*context.args, "--guest", guest]
     for option, value in (("--driver", driver), ("--nic", nic), ("--fresh", fresh), ("--out", out)):
@@ -84,6 +86,16 @@ class _Watch:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Called for pytest.exit as well."""
         self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+
+def _clear_up() -> None:
+    """Take away what a killed run left; what cannot be taken away is no reason not to run."""
+    from harness.hypervisor import leftovers
+
+    try:
+        leftovers.clean()
+    except HostError as error:
+        note(error.message)
 
 
 def _make(out: Path) -> None:
