@@ -1,8 +1,9 @@
 /*
  * wfpcallout.sys: a callout driver that does what it is told and records everything it did.
  *
- * entry.c the device; engine.c the session with the filter engine; rules.c rules and their filters; classify.c what every
- * callout does first; redirect.c, inject.c and flow.c what the rules ask for; events.c the ring; lab.c single calls.
+ * entry.c the device, secure.c who may open it; engine.c the session with the filter engine; rules.c rules and their
+ * filters; classify.c what every callout does first; redirect.c and flow.c what the rules ask for; reinject.c packets to
+ * be injected, copy.c changed ones, inject.c their queue; events.c the ring; lab.c single calls.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,6 +30,8 @@
 #define TAG 0x6f636677u /* 'wfco' in a dump */
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
+#define LAYERS 20
+#define DRAIN_MAX_MS 60000u
 
 enum { LAYER_IPPACKET, LAYER_TRANSPORT, LAYER_DATAGRAM, LAYER_STREAM, LAYER_ALE, LAYER_FLOW, LAYER_REDIRECT };
 
@@ -101,6 +104,9 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
 NTSTATUS NTAPI notify(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID *key, FWPS_FILTER1 *filter);
 BOOLEAN is_zero(const UINT8 *address, ULONG length);
 
+/* secure.c */
+NTSTATUS device_secure(DEVICE_OBJECT *device);
+
 /* redirect.c */
 void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
               FWPS_CLASSIFY_OUT0 *out);
@@ -108,7 +114,11 @@ void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context
 /* inject.c */
 NTSTATUS inject_start(void);
 void inject_stop(void);
-HANDLE inject_handle(const LAYER *layer);
+/* Between the two the injection handles stay; FALSE: they are about to go. */
+BOOLEAN inject_enter(void);
+void inject_leave(void);
+FWPS_PACKET_INJECTION_STATE inject_state(const LAYER *layer, const NET_BUFFER_LIST *list);
+/* reinject.c */
 BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list);
 NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes);
 void inject_release_held(UINT64 rule); /* 0: of every rule */
@@ -116,6 +126,7 @@ NTSTATUS inject_drain(ULONG milliseconds);
 void inject_stats(WFPCALLOUT_STATS *stats);
 
 /* packet.c */
+void packet_ip_checksum(UINT8 *bytes, ULONG length);
 void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *source, const UINT8 *destination,
                       UINT8 protocol);
 ULONG packet_replace(UINT8 *bytes, ULONG length, const WFPCALLOUT_RULE *rule);
@@ -137,12 +148,17 @@ ULONG events_read(WFPCALLOUT_EVENTS *head, ULONG capacity);
 void events_stats(WFPCALLOUT_STATS *stats);
 
 /* lab.c */
+void lab_crash(UINT32 place); /* crashes if it was asked for at this place */
 NTSTATUS lab_call(const WFPCALLOUT_LAB *call, UINT64 *value);
 void lab_stop(void);
 UINT64 lab_handles(void);
 
 static __inline void *allocate(SIZE_T size)
 {
+    /* The kit calls it deprecated, for ExAllocatePool2; that one is not in Windows before 10 2004, nor in Server 2019. */
+#ifdef _MSC_VER
+#pragma warning(suppress : 4996)
+#endif
     void *memory = ExAllocatePoolWithTag(NonPagedPoolNx, size, TAG);
     if (memory)
         RtlZeroMemory(memory, size);

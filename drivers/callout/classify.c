@@ -40,7 +40,7 @@ static void take_ports(TRAFFIC *traffic, NET_BUFFER_LIST *list)
     NET_BUFFER *buffer = NET_BUFFER_LIST_FIRST_NB(list);
     UINT8 storage[80];
     const UINT8 *bytes;
-    ULONG back = traffic->inbound ? traffic->ip_header : 0, offset, length;
+    ULONG back = traffic->inbound ? traffic->ip_header : 0, offset = 0, length;
 
     if (!buffer || (back && NdisRetreatNetBufferDataStart(buffer, back, 0, NULL) != NDIS_STATUS_SUCCESS))
         return;
@@ -193,6 +193,7 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
             out->actionType = pass_on(filter);
         return;
     }
+    lab_crash(WFPCALLOUT_CRASH_CLASSIFY);
     traffic.event.slot = rule.slot;
     if (!(out->rights & FWPS_RIGHT_ACTION_WRITE)) {
         /* Seen, and not ours to decide, but for the one thing that is always allowed: to veto what others permit. */
@@ -200,9 +201,9 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
             out->actionType = FWP_ACTION_BLOCK;
         traffic.event.action = out->actionType;
     } else {
-        BOOLEAN own = FALSE;
-        if (data && traffic.layer->kind <= LAYER_DATAGRAM) {
-            FWPS_PACKET_INJECTION_STATE state = FwpsQueryPacketInjectionState0(inject_handle(traffic.layer), data, NULL);
+        BOOLEAN own = FALSE, packet = data && traffic.layer->kind <= LAYER_DATAGRAM, entered = packet && inject_enter();
+        if (entered) {
+            FWPS_PACKET_INJECTION_STATE state = inject_state(traffic.layer, data);
             traffic.event.injection_state = (UINT8)(state + 1);
             own = state == FWPS_PACKET_INJECTED_BY_SELF || state == FWPS_PACKET_PREVIOUSLY_INJECTED_BY_SELF;
             traffic.event.value = state;
@@ -210,11 +211,13 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
         if (own && !(rule.flags & WFPCALLOUT_RULE_IGNORE_STATE)) {
             out->actionType = FWP_ACTION_PERMIT;
             kind = WFPCALLOUT_EVENT_SELF;
-        } else if (exhausted) {
+        } else if (exhausted || (packet && !entered)) {
             out->actionType = FWP_ACTION_PERMIT;
         } else {
             act(&traffic, &rule, data, context, filter, out);
         }
+        if (entered)
+            inject_leave();
         traffic.event.action = out->actionType;
     }
     if (!(rule.flags & WFPCALLOUT_RULE_SILENT)) {

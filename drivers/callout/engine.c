@@ -9,7 +9,7 @@ const GUID sublayer_keys[SLOTS] = {
     {0x5d9a6b12, 0x2c1e, 0x4f0b, {0x9a, 0x31, 0x77, 0x66, 0x70, 0x2d, 0x68, 0x69}},
 };
 static const UINT16 weights[SLOTS] = {0x7000, 0x3000};
-static UINT32 ids[32][SLOTS];
+static UINT32 ids[LAYERS][SLOTS];
 
 void callout_key(const LAYER *layer, ULONG slot, GUID *key)
 {
@@ -128,10 +128,15 @@ static void unregister_all(void)
     pause.QuadPart = -10 * 1000; /* 1 ms */
     for (i = 0; i < layer_count; i++) {
         for (slot = 0; slot < SLOTS; slot++) {
-            while (ids[i][slot] && FwpsCalloutUnregisterById0(ids[i][slot]) == STATUS_DEVICE_BUSY) {
-                flow_remove_all();
-                KeDelayExecutionThread(KernelMode, FALSE, &pause);
-            }
+            NTSTATUS status = STATUS_SUCCESS;
+            do {
+                if (status != STATUS_SUCCESS) {
+                    flow_remove_all();
+                    KeDelayExecutionThread(KernelMode, FALSE, &pause);
+                }
+                if (ids[i][slot])
+                    status = FwpsCalloutUnregisterById0(ids[i][slot]);
+            } while (status == STATUS_DEVICE_BUSY || status == STATUS_FWP_IN_USE);
             ids[i][slot] = 0;
         }
     }

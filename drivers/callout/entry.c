@@ -128,6 +128,7 @@ static void NTAPI unload(DRIVER_OBJECT *object)
     UNICODE_STRING link;
 
     UNREFERENCED_PARAMETER(object);
+    lab_crash(WFPCALLOUT_CRASH_UNLOAD);
     RtlInitUnicodeString(&link, WFPCALLOUT_DOS_DEVICE_NAME);
     IoDeleteSymbolicLink(&link);
     engine_stop();
@@ -148,6 +149,11 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
     status = IoCreateDevice(object, 0, &name, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, FALSE, &driver.device);
     if (!NT_SUCCESS(status))
         return status;
+    status = device_secure(driver.device); /* nobody can open it before DriverEntry has returned */
+    if (!NT_SUCCESS(status)) {
+        IoDeleteDevice(driver.device);
+        return status;
+    }
     object->MajorFunction[IRP_MJ_CREATE] = device_request;
     object->MajorFunction[IRP_MJ_CLOSE] = device_request;
     object->MajorFunction[IRP_MJ_CLEANUP] = device_request;

@@ -153,6 +153,39 @@ static NTSTATUS call_layer(const WFPCALLOUT_LAB *call, const GUID *key, UINT64 *
     }
 }
 
+static volatile LONG crash_at;         /* enum WFPCALLOUT_CRASH_PLACE */
+static UINT8 *volatile nowhere = NULL; /* which the compiler cannot know */
+
+/* At DISPATCH_LEVEL a bad pointer is one bugcheck, at PASSIVE_LEVEL another; the third is the driver's own wish. */
+static void crash(UINT32 place)
+{
+    KSPIN_LOCK lock;
+    KIRQL irql;
+    if (place == WFPCALLOUT_CRASH_BUGCHECK)
+        KeBugCheckEx(0xE2 /* MANUALLY_INITIATED_CRASH */, 1, 2, 3, 4);
+    if (place == WFPCALLOUT_CRASH_DISPATCH) {
+        KeInitializeSpinLock(&lock);
+        KeAcquireSpinLock(&lock, &irql);
+    }
+    nowhere[0x10] = (UINT8)place;
+}
+
+void lab_crash(UINT32 place)
+{
+    if (crash_at == (LONG)place)
+        crash(place);
+}
+
+static NTSTATUS ask_for_crash(UINT32 place)
+{
+    if (place < WFPCALLOUT_CRASH_NOW || place > WFPCALLOUT_CRASH_UNLOAD)
+        return STATUS_INVALID_PARAMETER;
+    if (place <= WFPCALLOUT_CRASH_BUGCHECK)
+        crash(place);
+    InterlockedExchange(&crash_at, (LONG)place);
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS call_one(const WFPCALLOUT_LAB *call, UINT64 *value)
 {
     GUID key;
@@ -172,6 +205,7 @@ static NTSTATUS call_one(const WFPCALLOUT_LAB *call, UINT64 *value)
     case WFPCALLOUT_LAB_RECREATE_INJECTION:
         injection_destroy();
         return injection_create();
+    case WFPCALLOUT_LAB_CRASH: return ask_for_crash(call->action);
     case WFPCALLOUT_LAB_CALLOUT_ADD:
     case WFPCALLOUT_LAB_FILTER_ADD:
     case WFPCALLOUT_LAB_FLOW_REMOVE_CONTEXT:
@@ -192,6 +226,7 @@ NTSTATUS lab_call(const WFPCALLOUT_LAB *call, UINT64 *value)
 void lab_stop(void)
 {
     ULONG i;
+    crash_at = 0;
     for (i = 0; i < CALLOUTS; i++) {
         if (callout_used[i])
             FwpsCalloutUnregisterByKey0(&callouts[i]);

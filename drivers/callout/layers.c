@@ -43,7 +43,8 @@ const LAYER layers[] = {
     ALE(ALE_CONNECT_REDIRECT_V4, 4, LAYER_REDIRECT, FALSE),
     ALE(ALE_CONNECT_REDIRECT_V6, 6, LAYER_REDIRECT, FALSE),
 };
-const ULONG layer_count = sizeof layers / sizeof layers[0];
+C_ASSERT(sizeof layers / sizeof layers[0] == LAYERS);
+const ULONG layer_count = LAYERS;
 
 const LAYER *find_layer(UINT16 id)
 {

@@ -24,8 +24,8 @@ BOOLEAN packet_transport(const UINT8 *bytes, ULONG length, UINT8 *protocol, ULON
     if (length >= 20 && bytes[0] >> 4 == 4) {
         *protocol = bytes[9];
         *offset = (ULONG)(bytes[0] & 15) * 4;
-        /* Only the first fragment has a transport header. */
-        return *offset >= 20 && *offset <= length && !((bytes[6] & 0x1F) | bytes[7]);
+        /* Of a fragment only the first has a transport header, and none has all that its checksum is about. */
+        return *offset >= 20 && *offset <= length && !((bytes[6] & 0x3F) | bytes[7]);
     }
     if (length >= 40 && bytes[0] >> 4 == 6) {
         UINT8 next = bytes[6];
@@ -36,9 +36,15 @@ BOOLEAN packet_transport(const UINT8 *bytes, ULONG length, UINT8 *protocol, ULON
         }
         *protocol = next;
         *offset = at;
-        return at <= length;
+        return next != IPPROTO_FRAGMENT && at <= length;
     }
     return FALSE;
+}
+
+void packet_ip_checksum(UINT8 *bytes, ULONG length)
+{
+    put(bytes + 10, 0);
+    put(bytes + 10, ~sum(bytes, length, 0) & 0xFFFF);
 }
 
 void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *source, const UINT8 *destination,
@@ -50,6 +56,11 @@ void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *sou
 
     if (protocol == IPPROTO_TCP ? length < 20 : protocol != IPPROTO_UDP || length < 8)
         return;
+    if (protocol == IPPROTO_UDP) { /* what follows the datagram in its packet is none of its checksum's */
+        ULONG own = (ULONG)(bytes[4] << 8 | bytes[5]);
+        if (own >= 8 && own < length)
+            length = own;
+    }
     put(bytes + at, 0);
     total = sum(source, size, 0);
     total = sum(destination, size, total);

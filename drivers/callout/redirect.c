@@ -22,17 +22,15 @@ static void set_address(SOCKADDR_STORAGE *address, const WFPCALLOUT_RULE *rule, 
 void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
               FWPS_CLASSIFY_OUT0 *out)
 {
-    FWPS_CONNECTION_REDIRECT_STATE state;
+    FWPS_CONNECTION_REDIRECT_STATE state = FWPS_CONNECTION_NOT_REDIRECTED;
     FWPS_CONNECT_REQUEST0 *request = NULL;
     WFPCALLOUT_REDIRECT_CONTEXT *left;
     WFPCALLOUT_EVENT event;
-    HANDLE records = NULL;
     UINT64 handle = 0;
     NTSTATUS status;
 
     if (traffic->metadata->currentMetadataValues & FWPS_METADATA_FIELD_REDIRECT_RECORD_HANDLE)
-        records = traffic->metadata->redirectRecords;
-    state = FwpsQueryConnectionRedirectState0(records, driver.redirect, NULL);
+        state = FwpsQueryConnectionRedirectState0(traffic->metadata->redirectRecords, driver.redirect, NULL);
     traffic->event.redirect_state = (UINT8)(state + 1);
     event = traffic->event;
     if (!(rule->flags & WFPCALLOUT_RULE_IGNORE_STATE) &&
@@ -49,7 +47,7 @@ void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context
     if (NT_SUCCESS(status)) {
         status = FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, (PVOID *)&request, out);
         if (NT_SUCCESS(status)) {
-            left = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof *left, TAG);
+            left = allocate(sizeof *left); /* from the pool that the engine frees to */
             if (left) {
                 left->context = rule->context;
                 RtlCopyMemory(left->remote, &request->remoteAddressAndPort, sizeof left->remote);

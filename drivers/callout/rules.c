@@ -146,7 +146,8 @@ NTSTATUS rule_add(const WFPCALLOUT_RULE *wanted, UINT64 *id)
     return status;
 }
 
-NTSTATUS rule_remove(UINT64 id)
+/* `any`: whichever is first. */
+static NTSTATUS remove_one(UINT64 id, BOOLEAN any)
 {
     LIST_ENTRY *link;
     RULE *found = NULL;
@@ -156,7 +157,7 @@ NTSTATUS rule_remove(UINT64 id)
     KeAcquireSpinLock(&lock, &irql);
     for (link = rules.Flink; link != &rules; link = link->Flink) {
         RULE *rule = CONTAINING_RECORD(link, RULE, link);
-        if (rule->id == id || !id) {
+        if (any || rule->id == id) {
             found = rule;
             RemoveEntryList(link);
             count--;
@@ -173,14 +174,16 @@ NTSTATUS rule_remove(UINT64 id)
     return status;
 }
 
+NTSTATUS rule_remove(UINT64 id)
+{
+    return remove_one(id, FALSE);
+}
+
 UINT64 rules_clear(void)
 {
     UINT64 removed = 0;
-    while (rules_count()) {
-        if (rule_remove(0) == STATUS_NOT_FOUND)
-            break;
+    while (remove_one(0, TRUE) != STATUS_NOT_FOUND)
         removed++;
-    }
     return removed;
 }
 

@@ -139,7 +139,17 @@ enum WFPCALLOUT_LAB_OP {
     WFPCALLOUT_LAB_INJECTION_DESTROY = 13,   /* value = handle number */
     WFPCALLOUT_LAB_FLOW_REMOVE_CONTEXT = 14, /* value = flow id, layer, slot in `weight` */
     WFPCALLOUT_LAB_UNREGISTER_BUSY = 15,     /* layer, slot in `weight`: FwpsCalloutUnregisterById0 once; re-registered when it worked */
-    WFPCALLOUT_LAB_RECREATE_INJECTION = 16   /* destroy and create the driver's own injection handles (waits for pending ones) */
+    WFPCALLOUT_LAB_RECREATE_INJECTION = 16,  /* destroy and create the driver's own injection handles (waits for pending ones) */
+    WFPCALLOUT_LAB_CRASH = 17                /* action = enum WFPCALLOUT_CRASH_PLACE: bugchecks the machine, there and then or later */
+};
+
+enum WFPCALLOUT_CRASH_PLACE {
+    WFPCALLOUT_CRASH_NOW = 1,      /* a bad pointer in the IOCTL, at PASSIVE_LEVEL */
+    WFPCALLOUT_CRASH_DISPATCH = 2, /* a bad pointer under a spin lock */
+    WFPCALLOUT_CRASH_BUGCHECK = 3, /* KeBugCheckEx(0xE2, 1, 2, 3, 4) */
+    WFPCALLOUT_CRASH_CLASSIFY = 4, /* in the next classifyFn of a rule */
+    WFPCALLOUT_CRASH_WORKER = 5,   /* when the work item next runs */
+    WFPCALLOUT_CRASH_UNLOAD = 6    /* in DriverUnload */
 };
 
 typedef struct WFPCALLOUT_LAB {

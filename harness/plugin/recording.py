@@ -26,7 +26,7 @@ class Scene:
         self.fence = Fence([bench.stations], bench.control, self.trace)
         self.steps: list[StepEvent] = []
         self.problem: BaseException | None = None
-        self._serial_start = bench.serial_size()
+        self.serial_start = bench.serial_size()
 
     def check(self, *, may_stop_driver: bool) -> None:
         """What must hold after every scenario; raises ExpectationFailed, or what the bench finds broken."""
@@ -50,7 +50,7 @@ class Scene:
         """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""
         self.folder.write_steps(self.steps)
         self.folder.write_events(self.trace)
-        self.folder.write_serial(self.bench.serial_log, self._serial_start)
+        self.folder.write_serial(self.bench.serial_log, self.serial_start)
         self.folder.write_timeline(self._entries())
 
     def _entries(self) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
+from harness.plugin.complaints import complaints, with_complaints
 from harness.plugin.options import RunOptions
 from harness.plugin.selection import is_scenario, rules_of, title_of
 from harness.report import (
@@ -213,6 +214,10 @@ class Run:
             current.details = f"{message}\n\n{current.details}"
 
     def _write(self, current: _Current) -> None:
+        scene = current.scene
+        said = complaints(scene.bench.serial_log, scene.serial_start) if scene is not None else ()
+        if current.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG):
+            current.message = with_complaints(current.message, said)
         if current.outcome is Outcome.PASS and "call" not in current.seconds:
             current.add(Outcome.SKIP, "Its body was not run, because --setup-only was given.", "")
         attempt = Attempt(
@@ -224,6 +229,7 @@ class Run:
             rules=rules_of(current.item),
             message=current.message,
             details=current.details,
+            complaints=said,
             folder=current.folder,
             started=current.started,
             seconds=current.seconds,

@@ -19,7 +19,10 @@ from harness.report.outcome import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong."""
+    """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong.
+
+    `complaints` are what the guest said of the driver on its serial port, also where the scenario passed.
+    """
 
     scenario: str
     outcome: Outcome
@@ -29,6 +32,7 @@ class Attempt:
     rules: tuple[str, ...] = ()
     message: str = ""
     details: str = ""
+    complaints: tuple[str, ...] = ()
     folder: str = ""
     started: str = ""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -30,6 +30,7 @@ def driver(fake):
         ("WFPCALLOUT_FILTER_", interface.FilterAction),
         ("WFPCALLOUT_INJECT_", interface.InjectPath),
         ("WFPCALLOUT_LAB_", interface.LabOp),
+        ("WFPCALLOUT_CRASH_", interface.CrashPlace),
     ],
 )
 def test_numbers_are_those_of_the_header(prefix, enum):

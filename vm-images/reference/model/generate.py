@@ -2,6 +2,7 @@
 
 generate.py tables OUT.c    layers, fields, built-in sublayers
 generate.py exports OUT.def every name fwpkclnt.sys exports
+generate.py guards OUT.s    the way in to functions that may be called at PASSIVE_LEVEL only
 generate.py stubs OUT.c OBJ... a stub for each exported name that no OBJ defines
 """
 
@@ -55,9 +56,38 @@ def condition_enum() -> str:
 
 
 def exports() -> str:
-    """The module definition that exports every name."""
-    names = json.loads((DATA / "exports.json").read_text())["functions"]
-    return "LIBRARY fwpkclnt.sys\nEXPORTS\n" + "".join(f"    {name}\n" for name in names)
+    """The module definition that exports every name, behind its guard where it has one."""
+    facts = json.loads((DATA / "exports.json").read_text())
+    passive = set(facts["passive"])
+    lines = [f"    {name} = guarded_{name}\n" if name in passive else f"    {name}\n" for name in facts["functions"]]
+    return "LIBRARY fwpkclnt.sys\nEXPORTS\n" + "".join(lines)
+
+
+_GUARD = """
+guard: # rax = the name; keeps the arguments for the function that is jumped to afterwards
+    push rcx
+    push rdx
+    push r8
+    push r9
+    sub rsp, 32
+    mov rcx, rax
+    call irql_require_passive
+    add rsp, 32
+    pop r9
+    pop r8
+    pop rdx
+    pop rcx
+    ret
+"""
+
+
+def guards() -> str:
+    """Assembly that complains of a caller above PASSIVE_LEVEL, then goes on to the function."""
+    lines = [".intel_syntax noprefix", ".text", _GUARD]
+    for name in json.loads((DATA / "exports.json").read_text())["passive"]:
+        lines.append(f".globl guarded_{name}\nguarded_{name}:\n    lea rax, name_{name}[rip]")
+        lines.append(f'    call guard\n    jmp {name}\nname_{name}: .asciz "{name}"\n')
+    return "\n".join(lines)
 
 
 def stubs(objects: list[str]) -> str:
@@ -79,7 +109,7 @@ def stubs(objects: list[str]) -> str:
 def main(argv: list[str]) -> None:
     """Write the file that the command line asks for."""
     kind, out, *rest = argv
-    made = {"tables": tables, "conditions": condition_enum, "exports": exports}
+    made = {"tables": tables, "conditions": condition_enum, "exports": exports, "guards": guards}
     text = stubs(rest) if kind == "stubs" else made[kind]()
     Path(out).write_text(text)
 

@@ -48,6 +48,7 @@ static unsigned gather(const struct classification *what, const FWPS_INCOMING_VA
 static void call_classify(struct callout *callout, struct filter *filter, const struct classification *what,
                           const FWPS_INCOMING_VALUES0 *values, UINT64 flow_context, FWPS_CLASSIFY_OUT0 *out)
 {
+    UINT32 before = irql_enter(what->irql);
     COUNT(classifies);
     if (callout->version == 0) {
         if (what->context)
@@ -58,6 +59,7 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
         CLASSIFY_FN1 function = (CLASSIFY_FN1)(uintptr_t)callout->functions.classifyFn;
         function(values, &what->metadata, what->layer_data, what->context, &filter->view, flow_context, out);
     }
+    irql_leave(before, what->irql, "classifyFn");
 }
 
 /* Asks the callout of one filter. */

@@ -1,12 +1,20 @@
 /* The requests of \\.\WfpModel. SPDX-License-Identifier: MIT */
+#include "hooks.h"
 #include "pumps.h"
 #include "shell.h"
 
 #include <string.h>
 
+void shell_attach(void)
+{
+    hooks_start();
+}
+
 int shell_start(void (*free_pool)(void *block))
 {
     model_free_pool = free_pool;
+    if (GetEnvironmentVariableA("WFP_MODEL_CONSOLE", NULL, 0))
+        return 1;
     return pumps_start();
 }
 

@@ -250,7 +250,9 @@ static DWORD WINAPI worker(void *unused)
         ReleaseSRWLockExclusive(&inject_lock);
 
         job->nbl->Status = run(job);
-        job->complete(job->complete_context, job->nbl, FALSE);
+        UINT32 before = irql_enter(IRQL_DISPATCH); /* as from a miniport's send completion or a receive DPC (W246) */
+        job->complete(job->complete_context, job->nbl, TRUE);
+        irql_leave(before, IRQL_DISPATCH, "completionFn");
 
         AcquireSRWLockExclusive(&inject_lock);
         job->injector->pending--;

@@ -136,7 +136,8 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
     const struct layer_fact *layer = layer_by_id(layer_id);
     if (!layer_has_filters(layer_id))
         return verdict;
-    struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data, .context = view->context};
+    struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data, .context = view->context,
+                                  .irql = (view->packet ? view->packet->outbound : view->outbound) ? IRQL_PASSIVE : IRQL_DISPATCH};
     what.values = mem_alloc((layer->field_count + POISON_SLOTS) * sizeof *what.values);
     memset(what.values + layer->field_count, 0xa5, POISON_SLOTS * sizeof *what.values);
     for (UINT32 i = 0; i < layer->field_count; i++)

@@ -16,7 +16,7 @@ enum {
     SYS_GETSOCKOPT = 55,
     SYS_CLOCK_GETTIME = 228,
 };
-enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400 };
+enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_APPEND_ = 02000 };
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
 enum { SIOCGIFADDR_ = 0x8915, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
 enum { SOL_SOCKET_ = 1, SO_ACCEPTCONN_ = 30, SO_PROTOCOL_ = 38, AF_INET6_ = 10 };
@@ -68,11 +68,13 @@ static void name_copy(char to[16], const char *from)
         to[i] = from[i];
 }
 
+const char *linux_console_path = "/dev/ttyS0";
+
 void linux_console(const char *text, size_t length)
 {
     static int64_t console = -1;
     if (console < 0) {
-        console = linux_open("/dev/ttyS0", O_WRONLY_ | O_NOCTTY_);
+        console = linux_open(linux_console_path, O_WRONLY_ | O_NOCTTY_ | O_APPEND_);
         if (console < 0)
             console = 2;
     }

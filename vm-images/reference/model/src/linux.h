@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+extern const char *linux_console_path;               /* the serial port; set before the first line */
 void linux_console(const char *text, size_t length); /* serial port, else standard error */
 int64_t linux_open(const char *path, int flags);
 int64_t linux_read(int64_t fd, void *buffer, size_t size);  /* retries EINTR */

@@ -28,6 +28,14 @@ struct model_stats {
 extern struct model_stats stats;
 #define COUNT(member) InterlockedIncrement64((volatile LONG64 *)&stats.member)
 
+/* ---- interrupt request level (irql.c) ---- */
+enum { IRQL_PASSIVE = 0, IRQL_DISPATCH = 2 };
+UINT32 irql_now(void);
+UINT32 irql_set(UINT32 level); /* gives back the level before */
+UINT32 irql_enter(UINT32 level);
+void irql_leave(UINT32 before, UINT32 level, const char *function);
+void irql_require_passive(const char *function);
+
 /* Frees a block that a driver allocated from pool (localRedirectContext); set by the driver shell. */
 extern void (*model_free_pool)(void *block);
 
@@ -105,6 +113,7 @@ struct classification {
     NET_BUFFER_LIST *nbl; /* whose offset must come back unchanged, or NULL */
     struct flow *flow;    /* referenced by the caller, or NULL */
     struct classify_context *context; /* redirect layers, else NULL */
+    UINT32 irql;          /* at which classifyFn runs */
 };
 struct verdict {
     BOOL permit, absorb, veto;

@@ -63,6 +63,7 @@ static NTSTATUS start(DRIVER_OBJECT *driver)
 ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path);
 ULONG_PTR NTAPI ModelEntry(void *object, ULONG_PTR reason_or_path)
 {
+    shell_attach();
     if (reason_or_path < DLL_REASONS)
         return TRUE;
     return (ULONG_PTR)(LONG_PTR)start(object);

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+void shell_attach(void); /* whenever the module is entered from outside */
 int shell_start(void (*free_pool)(void *block)); /* zero when the engine cannot run */
 long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t out, size_t *done);
 

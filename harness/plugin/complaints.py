@@ -1,0 +1,28 @@
+"""What the reference guest complains of on its serial port: functions it does not model, rules a driver broke."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+_LINE = re.compile(r"wfp-hil: (?:model: )?((?:UNIMPLEMENTED|driver misuse): .*\S)")
+
+
+def complaints(log: Path, start: int) -> tuple[str, ...]:
+    """Each complaint once, in the order of its first appearance behind byte `start` of the serial log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(start)
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    counts = Counter(found.group(1) for found in map(_LINE.search, text.splitlines()) if found)
+    return tuple(line if count == 1 else f"{line} ({count} times)" for line, count in counts.items())
+
+
+def with_complaints(message: str, said: tuple[str, ...]) -> str:
+    """The message of a failure, and under it what the guest complained of meanwhile."""
+    if not said:
+        return message
+    return "\n".join([message, "Meanwhile the guest complained:", *(f"  {line}" for line in said)])

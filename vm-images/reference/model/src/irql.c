@@ -1,0 +1,58 @@
+/*
+ * The interrupt request level, which Wine does not have: a number for each thread. The engine raises it around a
+ * driver's functions as Windows does; hooks.c lets the driver read and change it; what may only be called at
+ * PASSIVE_LEVEL complains above it (W019, W246, W305).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model.h"
+
+static volatile LONG slot; /* of thread local storage, plus one */
+
+static DWORD slot_index(void)
+{
+    if (!slot) {
+        DWORD made = TlsAlloc();
+        if (InterlockedCompareExchange(&slot, (LONG)made + 1, 0))
+            TlsFree(made);
+    }
+    return (DWORD)(slot - 1);
+}
+
+UINT32 irql_now(void)
+{
+    DWORD error = GetLastError(); /* TlsGetValue clears it, and a driver's caller may look at it */
+    UINT32 level = (UINT32)(uintptr_t)TlsGetValue(slot_index());
+    SetLastError(error);
+    return level;
+}
+
+UINT32 irql_set(UINT32 level)
+{
+    UINT32 old = irql_now();
+    if (old != level)
+        TlsSetValue(slot_index(), (void *)(uintptr_t)level);
+    return old;
+}
+
+/* Runs a driver's function: irql_enter before it, irql_leave after it with what irql_enter gave back. */
+UINT32 irql_enter(UINT32 level)
+{
+    UINT32 now = irql_now();
+    return irql_set(level > now ? level : now);
+}
+
+void irql_leave(UINT32 before, UINT32 level, const char *function)
+{
+    UINT32 expected = level > before ? level : before;
+    UINT32 now = irql_set(before);
+    if (now != expected)
+        model_lint("%s returned at IRQL %u, it was called at %u", function, now, expected);
+}
+
+void irql_require_passive(const char *function)
+{
+    UINT32 level = irql_now();
+    if (level != IRQL_PASSIVE)
+        model_lint("%s was called at IRQL %u: it may be called at PASSIVE_LEVEL only", function, level);
+}
