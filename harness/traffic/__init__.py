@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.traffic.stations import Station, Stations, TrafficCounters
+from harness.traffic.station import Station, TrafficCounters
+from harness.traffic.stations import Stations
 from harness.traffic.tcp import TcpConnection, TcpError, TcpListener
 from harness.traffic.udp import Datagram, UdpSocket
 

@@ -10,6 +10,7 @@ from harness.link.headers import ETH_ARP, ETH_IPV4, ETH_IPV6, ICMP, ICMPV6, TCP,
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 BROADCAST = b"\xff" * 6
+ECHO = {4: (8, 0), 16: (128, 129)}  # ICMP types of request and reply, by length of the address
 
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
 _IPV6 = struct.Struct(">IHBB16s16s")
