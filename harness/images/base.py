@@ -200,6 +200,15 @@ def _apt_options(deadline: Deadline) -> list[str]:
 
 
 def run_as_c(words: Sequence[str | Path], deadline: Deadline, **variables: str) -> Completed:
-    """Run a program whose messages are read here, with the sbin folders on the path, where mke2fs lies."""
+    """Run a program whose messages are read here, with the sbin folders on the path, where mke2fs lies.
+
+    Raises HostError with all that it said: of pages of apt's, the line that tells may be anywhere.
+    """
     path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    return run(words, deadline=deadline, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **variables})
+    env = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **variables}
+    done = run(words, deadline=deadline, env=env, check=False)
+    if done.exit_code != 0:
+        call = shlex.join(done.argv)
+        program = next((name for name in ("mmdebstrap", "finish.sh", "qemu-img") if name in call), str(words[0]))
+        raise HostError(f"'{program}' ended with exit code {done.exit_code}:\n{call}\n{done.stdout}\n{done.stderr}")
+    return done

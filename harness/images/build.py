@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import json
 import os
+import re
 import shutil
 import sysconfig
 import tempfile
@@ -25,6 +25,8 @@ from harness.waiting import Deadline
 
 _ROOM = 4 << 30  # the base layer, its unpacked tree and the raw disk lie on the host at the same time
 _SCRATCH_ROOM = 2 << 30  # Debian unpacked, before it is packed into the base layer
+# What the kernel says, what apt says before it tries, what quotas say.
+_DISK_FULL = re.compile(r"No space left on device|enough free space|Disk quota exceeded")
 _ELSEWHERE = "Free some space, or set WFP_HIL_CACHE, and TMPDIR for what is temporary, to folders on another disk."
 _BUILD_SECONDS = 1800.0
 
@@ -64,9 +66,9 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
     except ImageBuildError:
         raise
     except OSError as error:
-        raise _explain(str(error), error.errno == errno.ENOSPC) from error
+        raise _explain(str(error)) from error
     except HostError as error:
-        raise _explain(error.message, "No space left on device" in error.message, error.hint) from error
+        raise _explain(error.message, error.hint) from error
     except DeadlineExpired as error:
         raise ImageBuildError(f"Image '{recipe.name}' was not built in time: {error.message}") from error
     finally:
@@ -79,25 +81,23 @@ def build_image(recipe: Recipe, image_hash: str) -> Image:
     return image
 
 
-def _explain(message: str, disk_full: bool, hint: str | None = None) -> ImageBuildError:
+def _explain(message: str, hint: str | None = None) -> ImageBuildError:
     """One sentence of what may be pages of apt's and dpkg's; the pages go into a file."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    call, ended, said = lines[0].partition(" ended with exit code ")
-    if ended:  # the call itself is a page long
-        program = next((word for word in ("mmdebstrap", "finish.sh", "qemu-img") if word in call), call[:60])
-        lines[0] = f"'{program}'{ended}{said}"
-    if len(lines) > 1 or ended:
+    if len(lines) > 1:
         log = images_root() / "last-failure.log"
         with suppress(OSError):
             log.write_text(message + "\n", encoding="utf-8")
             hint = hint or f"All that was said is in '{log}'."
-    telling = next((line for line in reversed(lines) if "No space left" in line or line.startswith("E: ")), lines[-1])
-    if disk_full:
+    full = next((line for line in lines if _DISK_FULL.search(line)), None)
+    if full is not None:
         free = ", ".join(f"{shutil.disk_usage(path).free >> 20} MB free in '{path}'" for path in _places())
         return ImageBuildError(
-            f"The disk became full while the image was built (now {free}): {telling}", hint=_ELSEWHERE
+            f"The disk became full while the image was built (now {free}): {full[-200:]}", hint=_ELSEWHERE
         )
-    return ImageBuildError(f"The image could not be built: {telling}", hint=hint)
+    telling = [line for line in lines if line.startswith(("E: ", "tar: ", "mke2fs: ", "unshare: "))] or lines[-1:]
+    first = lines[0].rstrip(":") + ": " if len(lines) > 1 else ""
+    return ImageBuildError(f"The image could not be built: {first}{telling[0][:200]}", hint=hint)
 
 
 def _check_host() -> None:

@@ -123,7 +123,12 @@ def test_two_at_once_build_once(cache_folder, own_recipe, monkeypatch):
 
 @pytest.mark.parametrize(
     "failure",
-    [OSError(errno.ENOSPC, "No space left on device"), HostError("'tar' ended: write error: No space left on device")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        HostError(
+            "'mmdebstrap' ended:\nE: You don't have enough free space in /var/cache/apt/archives/.\nE: it failed"
+        ),
+    ],
 )
 def test_disk_full_is_said_and_leaves_nothing(cache_folder, own_recipe, monkeypatch, failure):
     def fail(*_):
@@ -245,7 +250,9 @@ with cache.build_lock(sys.argv[1]), scratch.scratch_folder() as folder:
 
 
 def test_pages_of_output_become_a_sentence_and_a_file(cache_folder, own_recipe, monkeypatch):
-    said = "'mmdebstrap --very --long' ended with exit code 25: I: unpacking\nE: run_chroot failed\nI: cleaning up"
+    said = (
+        "'mmdebstrap' ended with exit code 25:\nmmdebstrap --very --long\nI: go\nE: run_chroot failed\nI: cleaning up"
+    )
 
     def fail(*_):
         raise HostError(said)
@@ -254,6 +261,9 @@ def test_pages_of_output_become_a_sentence_and_a_file(cache_folder, own_recipe, 
     monkeypatch.setattr(build, "base_layer", fail)
     with pytest.raises(ImageBuildError) as caught:
         images.ensure("reference")
-    assert caught.value.message == "The image could not be built: E: run_chroot failed"
+    assert (
+        caught.value.message
+        == "The image could not be built: 'mmdebstrap' ended with exit code 25: E: run_chroot failed"
+    )
     assert f"'{cache_folder / 'last-failure.log'}'" in (caught.value.hint or "")
     assert (cache_folder / "last-failure.log").read_text() == said + "\n"
