@@ -35,7 +35,7 @@ class TcpConnection(TcpProtocol):
     def received(self) -> bytes:
         """Everything that came in order so far, whether it was read or not."""
         with self._changed:
-            return bytes(self._in)
+            return bytes(self._inbox.data)
 
     def send(self, data: bytes) -> None:
         """Queue data; it goes out as the guest's window allows."""
@@ -66,7 +66,7 @@ class TcpConnection(TcpProtocol):
                     if not self._changed.wait(deadline.remaining()) and deadline.expired:
                         raise deadline.expire(f"{count} bytes on {self!r}", f"{len(data)} bytes")
             except HarnessError:
-                self._read -= len(data)
+                self._inbox.read -= len(data)
                 raise
 
     def receive_all(self, deadline: Deadline) -> bytes:
@@ -74,7 +74,7 @@ class TcpConnection(TcpProtocol):
         data = bytearray()
         with self._changed:
             while True:
-                data += self._take(len(self._in) - self._read)
+                data += self._take(self._inbox.unread)
                 if self.peer_closed:
                     return bytes(data)
                 if self.state is State.CLOSED:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import secrets
 import struct
 import threading
-import time
 from collections.abc import Callable
 from enum import StrEnum
 
 from harness.link.headers import ACK, FIN, PSH, RST, SYN, TCP, TcpSegment
 from harness.traffic.address import Endpoint
 from harness.traffic.assemble import tcp_body
+from harness.traffic.tcp_buffers import Inbox, RoundTrip
 from harness.traffic.timers import Timer, Timers
 from harness.traffic.udp import Emit
 
 MSS = 1460
 MAX_RETRIES = 8
-_WINDOW = 65535
 _MASK = 0xFFFFFFFF
-# RFC 6298 with a lower floor; a guest under emulation answers within some milliseconds, or it is very busy.
-_FIRST_RTO, _MIN_RTO, _MAX_RTO = 1.0, 0.2, 8.0
 
 
 class State(StrEnum):
@@ -53,25 +50,30 @@ class TcpProtocol:
         self.state = State.SYN_SENT
         self.error: str | None = None  # the reason of a TcpError
         self.established = False  # whether it ever was
-        self.peer_closed = False  # its FIN has come
         self.closing = False  # our FIN is sent or will be
         self.retransmitted = 0
-        self.duplicates = 0
         self._emit, self._timers, self._tell = emit, timers, changed
         self._changed = threading.Condition(threading.RLock())
-        self._in, self._read, self._ahead = bytearray(), 0, dict[int, bytes]()
-        self._receive_next = 0
+        self._inbox, self._clock = Inbox(), RoundTrip()
         self._out, self._mss = bytearray(), 536  # what is not acknowledged, from _unacked on
         self._initial = secrets.randbits(32)
         self._unacked = self._next = self._initial
-        self._peer_window, self._fin_at, self._fin_seen = 0, -1, 0
-        self._repeats, self._retries, self._rto = 0, 0, _FIRST_RTO
-        self._smoothed, self._variance = 0.0, 0.0
-        self._timed: tuple[int, float] | None = None
+        self._peer_window, self._fin_at = 0, -1
+        self._repeats, self._retries = 0, 0
         self._timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<TCP {self.local} - {self.remote} {self.error or self.state}>"
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether its FIN has come."""
+        return self._inbox.ended
+
+    @property
+    def duplicates(self) -> int:
+        """Segments that brought nothing new."""
+        return self._inbox.duplicates
 
     # What the station uses
 
@@ -85,7 +87,7 @@ class TcpProtocol:
         """Answer a SYN."""
         with self._changed:
             self.state = State.SYN_RECEIVED
-            self._receive_next = segment.seq + 1
+            self._inbox.next = segment.seq + 1
             self._learn(segment)
             self._next += 1
             self._send_syn()
@@ -115,11 +117,11 @@ class TcpProtocol:
             return
         if not segment.flags & SYN:
             return
-        self._receive_next = segment.seq + 1
+        self._inbox.next = segment.seq + 1
         self._learn(segment)
         if segment.flags & ACK:
             self._unacked = self._next
-            self._measure()
+            self._clock.acknowledged(self._next)
             self._establish()
             self._acknowledge()
             self._transmit()
@@ -128,10 +130,9 @@ class TcpProtocol:
             self._send_syn()
 
     def _deliver(self, segment: TcpSegment) -> None:
-        seq = self._receive_next + _signed(segment.seq - self._receive_next)
-        window = self._window()
+        seq = self._inbox.next + _signed(segment.seq - self._inbox.next)
         if segment.flags & RST:
-            if self._receive_next <= seq <= self._receive_next + window:
+            if self._inbox.next <= seq <= self._inbox.next + self._inbox.window:
                 self._end("refused" if self.state is State.SYN_RECEIVED else "reset")
             return
         if segment.flags & SYN:
@@ -146,12 +147,12 @@ class TcpProtocol:
             return
         length = len(segment.payload) + (segment.flags & FIN)
         if length:
-            self._accept_data(seq, segment.payload, bool(segment.flags & FIN), window)
+            self._inbox.put(seq, segment.payload, fin=bool(segment.flags & FIN))
             self._acknowledge()
-        elif seq < self._receive_next:
+        elif seq < self._inbox.next:
             self._acknowledge()  # a keep-alive or window probe wants an answer
-        if self.echo and len(self._in) > self._read and not self.closing:
-            self._out += self._take(len(self._in) - self._read)
+        if self.echo and self._inbox.unread and not self.closing:
+            self._out += self._take(self._inbox.unread)
         if self.echo and self.peer_closed:
             self.closing = True
         self._transmit()
@@ -190,51 +191,18 @@ class TcpProtocol:
         if data_acked > 0:
             del self._out[:data_acked]
         self._unacked, self._repeats, self._retries = ack, 0, 0
-        if self._timed is not None and ack >= self._timed[0]:
-            self._measure()
+        self._clock.acknowledged(ack)
         if recovering and self._unacked < self._next:
             self._retransmit()  # the next hole
             self._retries = 1
         self._arm()
 
-    def _accept_data(self, seq: int, payload: bytes, fin: bool, window: int) -> None:
-        if seq + len(payload) <= self._receive_next and not (fin and seq + len(payload) == self._receive_next):
-            self.duplicates += 1
-            return
-        if seq > self._receive_next + window:
-            return
-        if fin:
-            self._ahead.setdefault(-1, b"")
-            self._fin_seen = seq + len(payload)
-        if payload and (known := self._ahead.get(seq)) is not None and len(known) >= len(payload):
-            self.duplicates += 1
-        elif payload:
-            self._ahead[seq] = payload
-        self._join()
-
-    def _join(self) -> None:
-        for seq in sorted(key for key in self._ahead if key >= 0):
-            if seq > self._receive_next:
-                break
-            fresh = self._ahead.pop(seq)[self._receive_next - seq :]
-            fresh = fresh[: max(0, self._window())]
-            self._in += fresh
-            self._receive_next += len(fresh)
-        if -1 in self._ahead and self._receive_next == self._fin_seen and not self.peer_closed:
-            self._receive_next += 1
-            self.peer_closed = True
-            self._ahead.clear()
-
     def _take(self, count: int) -> bytes:
-        before = self._window()
-        data = bytes(self._in[self._read : self._read + count])
-        self._read += len(data)
-        if before < MSS <= self._window() and self.state is State.ESTABLISHED:
+        before = self._inbox.window
+        data = self._inbox.take(count)
+        if before < MSS <= self._inbox.window and self.state is State.ESTABLISHED:
             self._acknowledge()  # the window has opened again
         return data
-
-    def _window(self) -> int:
-        return max(0, _WINDOW - (len(self._in) - self._read))
 
     # Sending
 
@@ -249,8 +217,7 @@ class TcpProtocol:
             room = self._peer_window - (self._next - self._unacked)
             size = min(waiting, self._mss, room)
             if size > 0:
-                if self._timed is None:
-                    self._timed = (self._next + size, time.monotonic())
+                self._clock.begin(self._next + size)
                 flags = ACK | (PSH if size == waiting else 0)
                 self._send_segment(self._next, flags, bytes(self._out[sent : sent + size]))
                 self._next += size
@@ -265,7 +232,7 @@ class TcpProtocol:
 
     def _retransmit(self) -> None:
         self.retransmitted += 1
-        self._timed = None  # Karn: what was sent twice cannot be timed
+        self._clock.spoil()
         if self._unacked == self._initial:
             self._send_syn(again=True)
         elif self._unacked == self._fin_at:
@@ -277,7 +244,7 @@ class TcpProtocol:
 
     def _send_syn(self, *, again: bool = False) -> None:
         if not again:
-            self._timed = (self._initial + 1, time.monotonic())
+            self._clock.begin(self._initial + 1, anew=True)
             self._arm()
         flags = SYN if self.state is State.SYN_SENT else SYN | ACK
         self._send_segment(self._initial, flags, options=struct.pack(">BBH", 2, 4, MSS))
@@ -287,9 +254,9 @@ class TcpProtocol:
 
     def _send_segment(self, seq: int, flags: int, payload: bytes = b"", options: bytes = b"") -> None:
         ports = (self.local.port, self.remote.port)
-        ack = self._receive_next if flags & ACK else 0
+        ack = self._inbox.next if flags & ACK else 0
         source, destination = self.local.packed, self.remote.packed
-        body = tcp_body(source, destination, ports, seq, ack, flags, self._window(), payload, options)
+        body = tcp_body(source, destination, ports, seq, ack, flags, self._inbox.window, payload, options)
         self._emit(source, destination, TCP, body)
 
     # Time and state
@@ -301,7 +268,7 @@ class TcpProtocol:
         outstanding = self._next > self._unacked
         stalled = self.established and self._peer_window == 0 and len(self._out) > 0
         if (outstanding or stalled) and self.state is not State.CLOSED:
-            self._timer = self._timers.after(self._rto, self._on_timer)
+            self._timer = self._timers.after(self._clock.timeout, self._on_timer)
 
     def _on_timer(self) -> None:
         with self._changed:
@@ -313,24 +280,12 @@ class TcpProtocol:
                 if self._retries > MAX_RETRIES:
                     self._end("timeout")
                     return
-                self._rto = min(self._rto * 2, _MAX_RTO)
+                self._clock.back_off()
                 self._retransmit()
             elif self._out:  # the window is closed: probe it with a byte
                 self._send_segment(self._next, ACK | PSH, bytes(self._out[:1]))
                 self._next += 1
             self._arm()
-
-    def _measure(self) -> None:
-        if self._timed is None:
-            return
-        sample = time.monotonic() - self._timed[1]
-        self._timed = None
-        if self._smoothed == 0.0:
-            self._smoothed, self._variance = sample, sample / 2
-        else:
-            self._variance += (abs(self._smoothed - sample) - self._variance) / 4
-            self._smoothed += (sample - self._smoothed) / 8
-        self._rto = min(max(self._smoothed + 4 * self._variance, _MIN_RTO), _MAX_RTO)
 
     def _learn(self, segment: TcpSegment) -> None:
         self._peer_window = segment.window
