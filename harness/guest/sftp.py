@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable
@@ -16,6 +13,7 @@ from typing import TypeVar
 import paramiko
 
 from harness.errors import AuthenticationFailed, HostError, TransportError
+from harness.guest.ssh import Connect, SshConnection
 from harness.guest.transport import ProgressCallback
 from harness.steps import note
 from harness.waiting import Deadline, NotYet, wait_for
@@ -24,9 +22,7 @@ T = TypeVar("T")
 
 _CHUNK = 32768  # the largest block that every SFTP server has to take
 _ANSWER_SECONDS = 15.0
-_CONNECT_SECONDS = 30.0
 
-Connect = Callable[[], socket.socket]
 RemoteHash = Callable[[str], str | None]
 
 
@@ -49,15 +45,11 @@ class SftpTransport:
         Without `remote_hash`, or when it gives None, a file is verified by reading it back.
         """
         self._port = port
-        self._user = user
-        self._key = key
-        self._host_key = _parse_host_key(host_key)
+        self._connection = SshConnection(
+            port=port, user=user, key=key, host_key=host_key, connect=connect, answer_seconds=answer_seconds
+        )
         self._remote_hash = remote_hash
-        self._connect = connect or (lambda: socket.create_connection(("127.0.0.1", port), timeout=answer_seconds))
-        self._answer_seconds = answer_seconds
         self._lock = threading.RLock()  # one transfer at a time
-        self._ssh: paramiko.Transport | None = None
-        self._client: paramiko.SFTPClient | None = None
 
     def put(self, local: Path, remote: str, *, progress: ProgressCallback | None = None) -> str:
         """Copy a file into the guest, verified, and give back its SHA-256.
@@ -99,7 +91,7 @@ class SftpTransport:
         """Content of a small file in the guest."""
 
         def fetch() -> bytes:
-            with self._sftp().open(remote, "rb") as source:
+            with self._connection.sftp().open(remote, "rb") as source:
                 return source.read()
 
         with self._lock:
@@ -110,7 +102,7 @@ class SftpTransport:
 
         def delete() -> None:
             with suppress(FileNotFoundError):
-                self._sftp().remove(remote)
+                self._connection.sftp().remove(remote)
 
         with self._lock:
             self._resumed(delete, f"removing '{remote}'")
@@ -120,9 +112,9 @@ class SftpTransport:
 
         def make() -> None:
             try:
-                self._sftp().mkdir(remote)
+                self._connection.sftp().mkdir(remote)
             except OSError:
-                self._sftp().stat(remote)
+                self._connection.sftp().stat(remote)
 
         with self._lock:
             self._resumed(make, f"making the folder '{remote}'")
@@ -130,7 +122,7 @@ class SftpTransport:
     def list_folder(self, remote: str) -> list[str]:
         """Names in a folder of the guest."""
         with self._lock:
-            return sorted(self._resumed(lambda: self._sftp().listdir(remote), f"listing '{remote}'"))
+            return sorted(self._resumed(lambda: self._connection.sftp().listdir(remote), f"listing '{remote}'"))
 
     def wait_until_ready(self, deadline: Deadline) -> None:
         """Wait until the guest's SSH server lets us in.
@@ -140,7 +132,7 @@ class SftpTransport:
 
         def attempt() -> bool:
             try:
-                self._sftp()
+                self._connection.sftp()
             except AuthenticationFailed:
                 raise
             except (TransportError, paramiko.SSHException, OSError, EOFError) as error:
@@ -153,15 +145,7 @@ class SftpTransport:
 
     def disconnect(self) -> None:
         """Forget the connection; the next call makes a new one. To be called after a revert."""
-        client, ssh = self._client, self._ssh
-        self._client = self._ssh = None
-        if ssh is not None:
-            with suppress(OSError):
-                ssh.sock.close()
-            ssh.close()
-        if client is not None:
-            with suppress(OSError, EOFError):
-                client.close()
+        self._connection.disconnect()
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -198,7 +182,7 @@ class SftpTransport:
         raise AssertionError("the loop returns or raises")
 
     def _send(self, content: bytes, partial: str, progress: ProgressCallback | None) -> None:
-        sftp = self._sftp()
+        sftp = self._connection.sftp()
         done = 0
         with suppress(FileNotFoundError):
             done = min(sftp.stat(partial).st_size or 0, len(content))
@@ -214,7 +198,7 @@ class SftpTransport:
                 done = min(done + _CHUNK, len(content))
 
     def _fetch(self, remote: str, partial: Path, progress: ProgressCallback | None) -> None:
-        sftp = self._sftp()
+        sftp = self._connection.sftp()
         size = sftp.stat(remote).st_size or 0
         with partial.open("ab") as into, sftp.open(remote, "rb") as source:
             done = into.tell()
@@ -235,7 +219,7 @@ class SftpTransport:
         if known is not None:
             return known
         digest = hashlib.sha256()
-        with self._sftp().open(remote, "rb") as source:
+        with self._connection.sftp().open(remote, "rb") as source:
             size = source.stat().st_size or 0
             source.prefetch(size)
             while piece := source.read(_CHUNK):
@@ -243,7 +227,7 @@ class SftpTransport:
         return digest.hexdigest()
 
     def _rename(self, partial: str, remote: str) -> None:
-        sftp = self._sftp()
+        sftp = self._connection.sftp()
         try:
             sftp.posix_rename(partial, remote)
         except OSError:
@@ -251,49 +235,6 @@ class SftpTransport:
             with suppress(FileNotFoundError):
                 sftp.remove(remote)
             sftp.rename(partial, remote)
-
-    def _sftp(self) -> paramiko.SFTPClient:
-        if self._client is not None:
-            return self._client
-        try:
-            raw = self._connect()
-        except OSError as error:
-            raise TransportError(
-                f"SSH on 127.0.0.1:{self._port} could not be reached: {error.strerror or error}.",
-                hint="Is the machine running, and is this its SSH port?",
-            ) from error
-        ssh = paramiko.Transport(raw)
-        self._ssh = ssh
-        ssh.banner_timeout = ssh.auth_timeout = ssh.handshake_timeout = _CONNECT_SECONDS
-        try:
-            ssh.start_client(timeout=_CONNECT_SECONDS)
-            self._expect_host_key(ssh.get_remote_server_key())
-            ssh.auth_publickey(self._user, paramiko.Ed25519Key.from_private_key_file(os.fspath(self._key)))
-            client = paramiko.SFTPClient.from_transport(ssh)
-        except paramiko.AuthenticationException as refused:
-            self.disconnect()
-            raise AuthenticationFailed(
-                f"SSH on 127.0.0.1:{self._port} refused the key of user '{self._user}'.",
-                hint="The secrets must be those of the image that the machine was started from.",
-            ) from refused
-        except AuthenticationFailed:
-            self.disconnect()
-            raise
-        if client is None:
-            raise TransportError("The guest's SSH server has no SFTP subsystem.")
-        channel = client.get_channel()
-        if channel is not None:
-            channel.settimeout(self._answer_seconds)
-        self._client = client
-        return client
-
-    def _expect_host_key(self, offered: paramiko.PKey) -> None:
-        if offered != self._host_key:
-            raise AuthenticationFailed(
-                f"The SSH host key on 127.0.0.1:{self._port} is {offered.fingerprint}, "
-                f"wanted {self._host_key.fingerprint}.",
-                hint="The port may belong to another machine, or the image was rebuilt after the machine started.",
-            )
 
 
 def _expect_hash(remote: str, *, found: str, wanted: str) -> None:
@@ -306,14 +247,3 @@ def _expect_hash(remote: str, *, found: str, wanted: str) -> None:
 
 class _Cut(Exception):
     """A transfer ended before its end."""
-
-
-def _parse_host_key(line: str) -> paramiko.PKey:
-    words = line.split()
-    try:
-        kind, blob = words[0], base64.b64decode(words[1])
-        return paramiko.PKey.from_type_string(kind, blob)
-    except (IndexError, ValueError, paramiko.SSHException) as error:
-        raise HostError(
-            f"'{line[:60]}' is not an SSH public key.", hint="The image's secrets/ssh_host.pub is damaged."
-        ) from error
