@@ -82,3 +82,10 @@ def test_rooms_are_small_and_named(path: Path) -> None:
     assert path.stem not in {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
     lines = len(path.read_text().splitlines())
     assert lines <= 500, f"{path} has {lines} lines: it is more than one room."
+
+
+def test_the_table_of_the_architecture_has_these_rows() -> None:
+    text = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    table = text.partition("| package of `harness/` |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("| `")]
+    assert [{word.strip(" `") for word in row.split(",")} for row in rows] == ROWS
