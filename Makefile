@@ -4,6 +4,7 @@
 PYTHON := .venv/bin/python
 WFP_HIL := .venv/bin/wfp-hil
 STAGE := scripts/stage.sh
+JOBS := $(shell nproc)
 ARGS :=
 
 .PHONY: help setup drivers model image run test check bench clean distclean
@@ -15,10 +16,11 @@ setup:  ## Debian packages, virtual environment, libvirt's daemons
 	@scripts/setup.sh
 
 drivers: setup
-	@$(STAGE) "driver and probe" $(MAKE) --no-print-directory -s -C drivers
+	@$(STAGE) "driver and probe" $(MAKE) --no-print-directory -s -j$(JOBS) -C drivers
 
 model: setup
-	@$(STAGE) "model of the filter engine" $(MAKE) --no-print-directory -s -C vm-images/reference/model
+	@mkdir -p vm-images/reference/model/build
+	@$(STAGE) "model of the filter engine" $(MAKE) --no-print-directory -s -j$(JOBS) -C vm-images/reference/model
 
 image: drivers model  ## the reference image, from the cache when its inputs did not change
 	@$(WFP_HIL) image build reference
