@@ -75,6 +75,10 @@ class WarmState:
             if not other.name.startswith(f"{self.image}-"):
                 with suppress(OSError):
                     other.unlink()
+        for half in self.folder.glob("*.half"):  # of runs that were killed while they copied
+            pid = half.name.split(".")[-2]
+            if not (pid.isdigit() and Path("/proc", pid).exists()):
+                half.unlink(missing_ok=True)
 
 
 def find_state(*, image: Iterable[Path | None], machine: str, emulator: Path, kvm: bool) -> WarmState:
