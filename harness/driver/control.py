@@ -27,10 +27,14 @@ class RuleRefused(GuestError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventBatch:
-    """Events taken off the driver's ring, as the probe printed them; `dropped` counts since the driver was loaded."""
+    """Events taken off the driver's ring, as the probe printed them; `dropped` counts since the driver was loaded.
+
+    `more` says whether the ring may have held more than were taken.
+    """
 
     dropped: int
     events: Sequence[Mapping[str, Any]]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,8 @@ class DriverControl:
     def read_events(self) -> EventBatch:
         """Take the oldest events off the driver's ring; an empty batch when there are none."""
         reply = self._probe.request("drv_events", max=_EVENTS_AT_ONCE)
-        return EventBatch(dropped=int(reply.get("dropped", 0)), events=tuple(reply.get("events", ())))
+        events = tuple(reply.get("events", ()))
+        return EventBatch(dropped=int(reply.get("dropped", 0)), events=events, more=len(events) >= _EVENTS_AT_ONCE)
 
     def drain(self, *, seconds: float = _DRAIN_SECONDS) -> int:
         """Wait until the driver has done its own work and no injection is pending; number of its marker event."""

@@ -36,14 +36,13 @@ class Scene:
             if may_stop_driver:
                 return
             raise ExpectationFailed("After the scenario the driver was no longer running.")
+        self.bench.control.clear()
+        self.bench.control.drain()
         self.trace.refresh()
         if self.trace.dropped:
             raise ExpectationFailed(
                 f"The driver's ring had no room for {self.trace.dropped} events: the trace has gaps."
             )
-        self.bench.control.clear()
-        self.bench.control.drain()
-        self.trace.refresh()
         check_stats(self.bench.control.stats(), self.trace)
 
     def save(self) -> None:

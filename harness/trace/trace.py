@@ -20,6 +20,10 @@ class EventBatch(Protocol):
     def events(self) -> Sequence[Mapping[str, Any]]:
         """The events, oldest first, as the probe printed them."""
 
+    @property
+    def more(self) -> bool:
+        """Whether the ring may have held more than these."""
+
 
 class EventSource(Protocol):
     """Where events come from: the control of the driver."""
@@ -56,9 +60,9 @@ class Trace:
         while True:
             batch = self._source.read_events()
             self.dropped = batch.dropped
-            if not batch.events:
-                return new
             new += self.take(batch.events)
+            if not batch.more:
+                return new
 
     def take(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Add events that were read by other means; returns how many."""

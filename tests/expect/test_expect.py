@@ -181,7 +181,7 @@ class Driver:
     def read_events(self) -> SimpleNamespace:
         self.reads -= 1
         events = [{"seq": 7, "time_100ns": 1, "kind": 8}] if self.reads == 0 else []
-        return SimpleNamespace(dropped=0, events=events)
+        return SimpleNamespace(dropped=0, events=events, more=False)
 
 
 def test_the_fence_pings_drains_pings_and_reads_up_to_the_marker() -> None:

@@ -32,7 +32,7 @@ class FakeControl:
 
     def read_events(self):
         events, self.pending = self.pending, []
-        return SimpleNamespace(dropped=self.dropped, events=events)
+        return SimpleNamespace(dropped=self.dropped, events=events, more=False)
 
     def clear(self):
         self.cleared += 1

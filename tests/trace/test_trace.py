@@ -54,7 +54,9 @@ def test_what_is_no_event_is_refused_and_shown(wrong: dict[str, object]) -> None
 
 def batches(*events: list[dict[str, object]], dropped: int = 0) -> SimpleNamespace:
     waiting = [*events, []]
-    return SimpleNamespace(read_events=lambda: SimpleNamespace(dropped=dropped, events=waiting.pop(0)))
+    return SimpleNamespace(
+        read_events=lambda: SimpleNamespace(dropped=dropped, events=waiting.pop(0), more=bool(waiting))
+    )
 
 
 def test_refresh_reads_until_the_ring_is_empty() -> None:
