@@ -138,6 +138,14 @@ class Run:
         self._results.start(item.nodeid, self._current.attempt)
         self._view.scenario(item.nodeid)
 
+    def pytest_enter_pdb(self) -> None:
+        """The moving line would write over the debugger's prompt."""
+        self._view.stop()
+
+    def pytest_leave_pdb(self) -> None:
+        """The scenario goes on."""
+        self._view.start()
+
     def end_phase(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Set-up, body or clean-up has ended; after clean-up the attempt is written down."""
         current = self._current

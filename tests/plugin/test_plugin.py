@@ -306,3 +306,18 @@ def test_it(scene):
     message = str(attempt["message"])
     assert ("UNIMPLEMENTED: a driver called FwpsPendOperation0" in message) == attached
     assert ("(2 times)" in message) == attached
+
+
+def test_the_live_view_is_out_of_the_way_of_the_debugger(scenarios: pytest.Pytester, monkeypatch) -> None:
+    told: list[str] = []
+    for word in ("start", "stop"):
+        monkeypatch.setattr(f"harness.plugin.run.LiveView.{word}", lambda self, word=word: told.append(word))
+    monkeypatch.setattr("builtins.breakpoint_seen", lambda: told.append("prompt"), raising=False)
+    scenarios.makepyfile(
+        silent="import builtins, pdb\nclass Silent(pdb.Pdb):\n"
+        "    def interaction(self, *words):\n        builtins.breakpoint_seen()\n"
+    )
+
+    run(scenarios, TWO, "--pdb", "--pdbcls", "silent:Silent")
+
+    assert told == ["start", "stop", "prompt", "stop"]
