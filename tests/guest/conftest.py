@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime as dt
 import http.server
-import ipaddress
 import os
 import select
 import shlex
@@ -20,10 +18,8 @@ from typing import Any
 
 import pytest
 import spnego
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from harness.images.secrets import make_secrets
 
 SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 TIMED_OUT = 2150858793
@@ -32,26 +28,10 @@ NO_SUCH_SHELL = 0x8033805B
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "guest")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    secrets = make_secrets()
     pem, key_file = folder / "winrm.pem", folder / "winrm.key"
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    pem.write_bytes(secrets.winrm_certificate)
+    key_file.write_bytes(secrets.winrm_key)
     return pem, key_file
 
 
