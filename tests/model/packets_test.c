@@ -62,6 +62,27 @@ static void look(struct behaviour *b, struct call *call)
     call->out->actionType = ACTION_PERMIT;
 }
 
+/* Which bits may be announced at the layers, by the metadata table of the documents (W233). */
+static const struct {
+    UINT16 layer;
+    UINT32 allowed;
+} allowed_metadata[] = {
+    {LAYER_ALE_CONNECT_REDIRECT_V4, 0xdc008030}, {LAYER_ALE_AUTH_CONNECT_V4, 0x8c06ccba}, {LAYER_ALE_AUTH_RECV_ACCEPT_V4, 0x8c04ccbe},
+    {LAYER_ALE_FLOW_ESTABLISHED_V4, 0x8c0080ba}, {LAYER_INBOUND_IPPACKET_V4, 0x1804}, {LAYER_OUTBOUND_IPPACKET_V4, 0x3c04},
+    {LAYER_INBOUND_TRANSPORT_V4, 0x8408cc6}, {LAYER_OUTBOUND_TRANSPORT_V4, 0x8038cc2}, {LAYER_STREAM_V4, 0x42},
+    {LAYER_DATAGRAM_DATA_V4, 0x8038c46},
+};
+
+static void check_metadata(const char *name)
+{
+    UINT32 beyond = 0;
+    for (unsigned i = 0; i < seen_count && i < SEEN_MAX; i++)
+        for (unsigned k = 0; k < PATH_LAYERS; k++)
+            if (allowed_metadata[k].layer == seen[i].layer)
+                beyond |= seen[i].metadata & ~allowed_metadata[k].allowed;
+    EXPECT(name, beyond, 0);
+}
+
 static const struct seen *at(UINT16 layer)
 {
     static const struct seen nothing;
@@ -73,6 +94,12 @@ static const struct seen *at(UINT16 layer)
 
 static UINT32 path_ids[PATH_LAYERS];
 
+static UINT32 owner_seven(const struct tuple *tuple)
+{
+    (void)tuple;
+    return 7;
+}
+
 static void watch_path(void)
 {
     begin();
@@ -83,10 +110,12 @@ static void watch_path(void)
     }
     behave[0].instead = look;
     seen_count = 0;
+    wire.owner = owner_seven;
 }
 
 static void watch_path_end(void)
 {
+    wire.owner = NULL;
     end();
     for (unsigned i = 0; i < PATH_LAYERS; i++)
         FwpsCalloutUnregisterById0(path_ids[i]);
@@ -104,6 +133,9 @@ static void test_udp_out(void)
     for (unsigned i = 0; i < 6; i++)
         EXPECT("W159 order of the layers for a first datagram out", seen[i].layer, order[i]);
     EXPECT("and no other", seen_count, 6);
+    check_metadata("W233 no metadata beyond the table, datagram out");
+    BITS("W233 process at CONNECT_REDIRECT", LAYER_ALE_CONNECT_REDIRECT_V4, META_PROCESS_ID | META_PROCESS_PATH, META_PROCESS_ID);
+    BITS("W233 process at AUTH_CONNECT", LAYER_ALE_AUTH_CONNECT_V4, META_PROCESS_ID | META_PROCESS_PATH, META_PROCESS_ID | META_PROCESS_PATH);
     SAW("DATAGRAM_DATA out: direction", LAYER_DATAGRAM_DATA_V4, direction, 0);
     SAW("W225 DATAGRAM_DATA out begins at the UDP header", LAYER_DATAGRAM_DATA_V4, length, 13);
     BITS("W225 and no IP header yet", LAYER_DATAGRAM_DATA_V4, HEADERS, META_TRANSPORT_HEADER_SIZE);
@@ -133,6 +165,7 @@ static void test_udp_in(void)
     for (unsigned i = 0; i < 5; i++)
         EXPECT("W206 order of the layers for a first datagram in", seen[i].layer, order[i]);
     EXPECT("and no other", seen_count, 5);
+    check_metadata("W233 no metadata beyond the table, datagram in");
     SAW("W222 INBOUND_IPPACKET begins behind the IP header", LAYER_INBOUND_IPPACKET_V4, length, 13);
     BITS("W222 and tells its size", LAYER_INBOUND_IPPACKET_V4, META_IP_HEADER_SIZE, META_IP_HEADER_SIZE);
     BITS("W232 INBOUND_TRANSPORT: ALE is yet to come", LAYER_INBOUND_TRANSPORT_V4, META_ALE_CLASSIFY_REQUIRED, META_ALE_CLASSIFY_REQUIRED);
@@ -165,11 +198,13 @@ static void test_stream(void)
     SAW("STREAM out: length", LAYER_STREAM_V4, length, 3);
     SAW("STREAM out: direction", LAYER_STREAM_V4, direction, 0);
     BITS("W200 STREAM has the flow", LAYER_STREAM_V4, META_FLOW_HANDLE | META_IP_HEADER_SIZE, META_FLOW_HANDLE);
+    check_metadata("W233 no metadata beyond the table, stream out");
     seen_count = 0;
     acknowledged = 1004;
     link_sends(SERVER, 80, 5100, IPPROTO_TCP, 0x18, 2001, "200 OK");
     SAW("STREAM in: length", LAYER_STREAM_V4, length, 6);
     SAW("STREAM in: direction", LAYER_STREAM_V4, direction, 1);
+    check_metadata("W233 no metadata beyond the table, stream in");
     SAW("STREAM in: level", LAYER_STREAM_V4, irql, IRQL_DISPATCH);
     seen_count = 0;
     link_sends(SERVER, 80, 5100, IPPROTO_TCP, 0x18, 2001, "200 OK");

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pefile
 import pytest
 
-MODEL = Path(__file__).parents[2] / "vm-images" / "reference" / "model"
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "vm-images" / "reference" / "model"
 
 pytestmark = [
     pytest.mark.wine,
@@ -33,3 +37,26 @@ def test_every_check_of_the_engine_holds(wine: Any) -> None:
     assert not failed, "\n".join(failed)
     assert done.returncode == 0, f"exit code {done.returncode}; output: {done.stdout[-2000:]} {done.stderr[-2000:]}"
     assert sum(line.startswith("ok ") for line in lines) > 240, done.stdout
+
+
+def test_every_function_that_a_driver_may_import_is_there_modelled_or_loud() -> None:
+    """Each name of the facts is exported, and what no part implements is a stub that says its name."""
+    subprocess.run(["make", "-C", str(MODEL), "all"], check=True, capture_output=True)
+    facts = json.loads((ROOT / "harness" / "wfp" / "data" / "exports.json").read_text())["functions"]
+    with pefile.PE(str(MODEL / "build" / "fwpkclnt.sys")) as module:
+        exported = {symbol.name.decode() for symbol in module.DIRECTORY_ENTRY_EXPORT.symbols}
+    missing = {function["name"] for function in facts} - exported
+    assert not missing
+    stubs = set(re.findall(r'model_unimplemented\("(\w+)"\)', (MODEL / "build" / "stubs.c").read_text()))
+    assert "FwpsPendOperation0" in stubs, "stubs.c is not what it was"
+    assert not stubs & {"FwpmFilterAdd0", "FwpsInjectNetworkSendAsync0"}
+
+
+def test_what_may_be_called_at_passive_level_only_has_a_guard() -> None:
+    """The IRQL of the facts decides; functions without one there are management functions, all at PASSIVE_LEVEL."""
+    facts = json.loads((ROOT / "harness" / "wfp" / "data" / "exports.json").read_text())["functions"]
+    levels = {function["name"]: function["irql"] for function in facts}
+    guarded = set(json.loads((MODEL / "data" / "exports.json").read_text())["passive"])
+    assert {name for name, level in levels.items() if level and "PASSIVE" in level} <= guarded
+    assert not {name for name in guarded if levels[name] and "DISPATCH" in levels[name]}
+    assert {"FwpmFilterAdd0", "FwpmTransactionBegin0", "FwpsInjectionHandleDestroy0"} <= guarded

@@ -104,8 +104,11 @@ static void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer, const 
         m->transportEndpointHandle = flow->id;
     }
     if (flow && ale && flow->pid) {
-        bits |= META_PROCESS_ID | META_PROCESS_PATH;
+        bits |= META_PROCESS_ID;
         m->processId = flow->pid;
+    }
+    if (flow && ale && flow->pid && layer != LAYER_ALE_CONNECT_REDIRECT_V4) {
+        bits |= META_PROCESS_PATH;
         m->processPath = &path_blob;
     }
     if (layer == LAYER_ALE_AUTH_CONNECT_V4 || layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4) {
