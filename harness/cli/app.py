@@ -26,9 +26,10 @@ app.add_typer(image.app, name="image")
 def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv[1:]
-    # Asked to end in whatever way, it takes away its machine first.
+    # Asked to end in whatever way, it takes away its machine first; what nohup has it ignore stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         app(args=arguments)

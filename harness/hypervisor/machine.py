@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ import libvirt
 
 from harness import steps
 from harness.config import Profile
-from harness.errors import MachineError, MachineLost, UsageError
+from harness.errors import DeadlineExpired, MachineError, MachineLost, UsageError
 from harness.hypervisor import accelerator as accelerators
 from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error
@@ -169,7 +170,12 @@ class Machine:
             self.power_on()
             if self.accelerator.kind == "tcg":
                 steps.note(self.accelerator.reason)
-            self.wait_for_serial(self.profile.boot.ready_line, deadline.sub(self.profile.boot.ready_seconds))
+            try:
+                self.wait_for_serial(self.profile.boot.ready_line, deadline.sub(self.profile.boot.ready_seconds))
+            except DeadlineExpired as late:
+                busy = f"The host's load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+                late.hint = f"{busy}; 'boot.ready_seconds' of the profile says how long to wait."
+                raise
 
     def power_on(self, *, keep_disk: bool = False) -> None:
         """Make the overlay anew, or keep it, and start the domain, without waiting for the guest."""

@@ -52,7 +52,7 @@ def profile(tmp_path):
     text = load_profile("reference").path.read_text()
     path = tmp_path / "guest.toml"
     path.write_text(
-        text.replace("memory_mib = 768", "memory_mib = 32").replace("ready_seconds = 240", "ready_seconds = 30")
+        text.replace("memory_mib = 768", "memory_mib = 32").replace("ready_seconds = 600", "ready_seconds = 30")
     )
     return load_profile(path)
 
