@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -51,9 +52,8 @@ def cache(monkeypatch):
 def profile(tmp_path):
     text = load_profile("reference").path.read_text()
     path = tmp_path / "guest.toml"
-    path.write_text(
-        text.replace("memory_mib = 768", "memory_mib = 32").replace("ready_seconds = 600", "ready_seconds = 30")
-    )
+    text = re.sub(r"memory_mib = \d+", "memory_mib = 32", text)
+    path.write_text(re.sub(r"ready_seconds = \d+", "ready_seconds = 30", text))
     return load_profile(path)
 
 
