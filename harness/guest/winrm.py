@@ -21,6 +21,7 @@ from harness.guest.winrm_channel import (
     ConnectionBroken,
     FaultReceived,
 )
+from harness.guest.winrm_login import Memory
 from harness.steps import note
 from harness.waiting import Deadline, NotYet, wait_for
 
@@ -51,8 +52,12 @@ class WinRmTransport:
         if not ca.is_file():
             raise TransportError(f"The pinned certificate '{ca}' does not exist.", hint="Build the image again.")
 
+        memory = Memory(ca)
+
         def make() -> Channel:
-            return Channel(port=port, user=user, password=password, ca=ca, operation_timeout=operation_timeout)
+            return Channel(
+                port=port, user=user, password=password, ca=ca, operation_timeout=operation_timeout, memory=memory
+            )
 
         self._pool = ChannelPool(make)
         self._lock = threading.RLock()  # guards _shell and _commands

@@ -26,6 +26,7 @@ from winrm.exceptions import (
 from winrm.protocol import Protocol
 
 from harness.errors import AuthenticationFailed, TransportError
+from harness.guest.winrm_login import Login, Memory
 
 T = TypeVar("T")
 
@@ -67,7 +68,9 @@ class FaultReceived(TransportError):
 class Channel:
     """One authenticated HTTPS connection; used by one thread at a time, but `cut` may come from any."""
 
-    def __init__(self, *, port: int, user: str, password: str, ca: Path, operation_timeout: int) -> None:
+    def __init__(
+        self, *, port: int, user: str, password: str, ca: Path, operation_timeout: int, memory: Memory | None = None
+    ) -> None:
         self._endpoint = f"https://127.0.0.1:{port}/wsman"
         self._user = user
         self._sockets: _Sockets = _Sockets()
@@ -85,7 +88,9 @@ class Channel:
         )
         session = self._protocol.transport.build_session()
         session.trust_env = False  # no proxy and no certificate bundle of the user's environment on a loopback link
-        session.mount("https://", _CuttableAdapter(self._sockets))
+        memory = memory or Memory(ca)
+        session.auth = Login(user, password, memory)
+        session.mount("https://", _CuttableAdapter(self._sockets, memory))
 
     def ask(self, call: Callable[[Protocol], T], *, seconds: float | None = None) -> T:
         """Make one call of pywinrm, bounded by `seconds`, and translate what goes wrong.
@@ -221,12 +226,13 @@ class _Sockets:
 class _CuttableAdapter(requests.adapters.HTTPAdapter):
     """An adapter that notes the sockets of its connections, so that another thread can cut them."""
 
-    def __init__(self, sockets: _Sockets) -> None:
+    def __init__(self, sockets: _Sockets, memory: Memory) -> None:
         self._noted = sockets
+        self._memory = memory
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._memory.context, **kwargs)
         noted = self._noted
 
         class Connection(HTTPSConnection):
@@ -239,6 +245,10 @@ class _CuttableAdapter(requests.adapters.HTTPAdapter):
             ConnectionCls = Connection
 
         self.poolmanager.pool_classes_by_scheme = {"http": urllib3.HTTPConnectionPool, "https": Pool}
+
+    def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
+        """The context has the one certificate that is trusted, and is strict from the start."""
+        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", None
 
 
 def _parse(answer: bytes) -> ET.Element:

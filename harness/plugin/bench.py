@@ -199,6 +199,7 @@ class GuestBench:
             return False
         try:
             self._connect(seconds=_BOOTED_SECONDS)
+            self.guest.set_clock()
         except (TransportError, DeadlineExpired, MachineError, GuestError) as error:
             note(f"The guest does not answer from its kept state, it boots: {error.message}")
             with suppress(AttributeError):
@@ -254,7 +255,7 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
     """Boot the guest that was asked for; everything is gone after the block."""
     profile = load_profile(options.guest)
     with ExitStack() as stack:
-        image = ensure(options.guest)
+        image = ensure(profile.name)
         link = stack.enter_context(StreamLink.listen())
         nic = NicSpec(model=options.nic or profile.machine.nics[0], link_port=link.port)
         machine = stack.enter_context(open_machine(profile, image, run_dir=options.out.absolute(), nics=[nic]))
@@ -266,7 +267,7 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
 
 def _package(options: RunOptions, profile: Profile, ours: Path) -> DriverPackage:
     package = load_package(options.driver or ours)
-    exports = profile.path.parent / "imports.json"
+    exports = profile.folder / "imports.json"
     if exports.is_file():
         check_imports(package, load_exports(exports), allow_stubs=True)
     return package

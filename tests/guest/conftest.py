@@ -87,6 +87,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.commands: dict[str, Command] = {}
         self.actions: list[str] = []
         self.connections = 0
+        self.resumed = 0  # connections that went on with the TLS session of an earlier one
+        self.requests = 0  # on the newest connection
         self.drop_next: set[str] = set()  # actions whose connection is closed instead of answered, once
         super().__init__(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -121,11 +123,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.context: Any = None
         self.authenticated = False
         self.server.connections += 1
+        self.server.requests = 0
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
     def do_POST(self) -> None:
+        self.server.requests += 1
+        if self.server.requests == 1:
+            self.server.resumed += self.connection.session_reused
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if not self.authenticated and not self._authenticate():
             return

@@ -50,7 +50,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     thread = threading.Thread(target=server.serve, name="accept")
     thread.start()
-    import spnego  # noqa: F401 - the first login must not pay for it
 
     if arguments.ready:
         half = arguments.ready.with_name(arguments.ready.name + ".new")
