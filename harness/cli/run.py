@@ -47,13 +47,13 @@ def run(
     # What was mistyped should cost no time: first all that can be known without a guest.
     profile = load_profile(guest)
     if driver is not None:
-        load_package_for(driver, profile.path.parent)
+        load_package_for(driver, profile.folder)
     if out is not None:
         _make(out)
     connect().close()
     with show_steps(max_depth=2):
         _clear_up()
-        ensure(guest)
+        ensure(profile.name)
     arguments = [*context.args, "--guest", guest]
     for option, value in (("--driver", driver), ("--nic", nic), ("--fresh", fresh), ("--out", out)):
         if value is not None:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.config.directories import profiles_root
+
 NicModel = Literal["e1000e", "igb", "rtl8139", "virtio-net-pci"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -80,3 +82,8 @@ class Profile(_Section):
     management: ManagementSettings = ManagementSettings()
     network: NetworkSettings
     path: Path = Field(default=Path(), exclude=True)
+
+    @property
+    def folder(self) -> Path:
+        """What belongs to the guest: `vm-images/<name>`, wherever the profile itself was read from."""
+        return profiles_root() / self.name

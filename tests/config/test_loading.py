@@ -180,3 +180,14 @@ def test_a_missing_file_is_named():
 def test_the_file_cannot_set_where_it_came_from(write):
     with pytest.raises(ConfigError, match="key 'path' is not known"):
         load_profile(write('path = "/elsewhere"\n' + GOOD))
+
+
+def test_a_profile_from_elsewhere_means_the_image_and_the_functions_of_its_name(tmp_path):
+    path = tmp_path / "large.toml"
+    path.write_text(load_profile("reference").path.read_text().replace("memory_mib = 768", "memory_mib = 1024"))
+
+    profile = load_profile(path)
+
+    assert profile.machine.memory_mib == 1024
+    assert profile.folder == load_profile("reference").path.parent
+    assert (profile.folder / "imports.json").is_file()
