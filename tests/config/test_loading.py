@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.config import GuestKind, load_profile
+from harness.config.directories import profiles_root
+from harness.config.profile import BootSettings, MachineSettings, ManagementSettings, NetworkSettings, Profile
 from harness.errors import ConfigError
 
 GOOD = """
@@ -191,3 +193,14 @@ def test_a_profile_from_elsewhere_means_the_image_and_the_functions_of_its_name(
     assert profile.machine.memory_mib == 1024
     assert profile.folder == load_profile("reference").path.parent
     assert (profile.folder / "imports.json").is_file()
+
+
+def test_the_document_has_every_key_of_a_profile():
+    text = (profiles_root().parent / "docs" / "profiles.md").read_text()
+    sections = {"machine": MachineSettings, "boot": BootSettings, "management": ManagementSettings,
+                "network": NetworkSettings}  # fmt: skip
+    wanted = {*sections, *Profile.model_fields} - {"path"}
+    for section in sections.values():
+        wanted |= set(section.model_fields)
+
+    assert sorted(key for key in wanted if f"`{key}`" not in text and f"`[{key}]`" not in text) == []
