@@ -269,6 +269,13 @@ static void test_redirect(void)
     behave[0].forget = TRUE;
     guest_sends(7002, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
     EXPECT("W130 forgotten permit blocks", last_guest[ETHERNET + 33] & 4, 4);
+    unsigned blocked = behave[0].calls;
+    last_guest[ETHERNET + 33] = 0;
+    guest_sends(7002, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("a SYN sent again after the block is no new connect", behave[0].calls, blocked);
+    EXPECT("it is refused again", last_guest[ETHERNET + 33] & 4, 4);
+    guest_sends(7002, SERVER, 80, IPPROTO_TCP, 2, 5000, "");
+    EXPECT("one with another sequence number is", behave[0].calls, blocked + 1);
     behave[0].forget = FALSE;
     behave[0].redirect_to = 0xc6336406;
     behave[0].redirect_port = 81;

@@ -188,10 +188,16 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
     }
     if (!is_new)
         return TRUE;
+    if (sent.protocol == IPPROTO_TCP && refused_before(&sent, sequence)) {
+        refuse(&sent, sequence);
+        return FALSE;
+    }
     *flow = ale_connect(packet, &absorb);
     if (!*flow) {
-        if (!absorb && sent.protocol == IPPROTO_TCP)
+        if (!absorb && sent.protocol == IPPROTO_TCP) {
+            refused_note(&sent, sequence);
             refuse(&sent, sequence);
+        }
         return FALSE;
     }
     return sent.protocol == IPPROTO_TCP || ale_established(*flow, packet);

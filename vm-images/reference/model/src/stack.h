@@ -28,6 +28,8 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb);
 struct flow *ale_accept(struct packet *packet, BOOL *absorb);
 BOOL ale_established(struct flow *flow, struct packet *packet); /* FALSE: the connection must be closed */
 BOOL stream_indicate(struct flow *flow, struct packet *packet); /* FALSE: the segment is dropped */
+void refused_note(const struct tuple *tuple, UINT32 sequence); /* (refused.c) a SYN whose connect was blocked */
+BOOL refused_before(const struct tuple *tuple, UINT32 sequence);
 UINT32 flow_flags(const struct flow *flow);
 
 #endif
