@@ -99,7 +99,7 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
 
 
 def load_package_for(path: Path, guest_folder: Path) -> DriverPackage:
-    """Read a .sys file and hold its imports against the guest whose profile lies in this folder.
+    """Read a .sys file and hold its imports against the guest of this folder under vm-images.
 
     A guest without an `imports.json` has all that Windows has. Raises DriverPackageError.
     """
