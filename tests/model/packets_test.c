@@ -131,7 +131,7 @@ static void test_udp_out(void)
     guest_sends(5001, SERVER, 53, IPPROTO_UDP, 0, 0, "Zebra");
     static const UINT16 order[] = {66, 48, 52, 24, 16, 4};
     for (unsigned i = 0; i < 6; i++)
-        EXPECT("W159 order of the layers for a first datagram out", seen[i].layer, order[i]);
+        EXPECT("order of the layers for a first datagram out", seen[i].layer, order[i]);
     EXPECT("and no other", seen_count, 6);
     check_metadata("W233 no metadata beyond the table, datagram out");
     BITS("W233 process at CONNECT_REDIRECT", LAYER_ALE_CONNECT_REDIRECT_V4, META_PROCESS_ID | META_PROCESS_PATH, META_PROCESS_ID);
