@@ -84,8 +84,8 @@ class _Watch:
         self.interrupted = False
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Called for pytest.exit as well."""
-        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
+        """Called for pytest.exit as well, and for scenarios that cannot be imported, with an heir of the error."""
+        self.interrupted = excinfo.type is KeyboardInterrupt
 
 
 def _clear_up() -> None:
