@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from harness.driver.deploy import DriverService, ServiceState, deploy
-from harness.driver.package import DriverPackage
+from harness.driver.package import DriverPackage, load_package
 from harness.errors import DeployError, DriverStartError
 from harness.guest.transport import CommandResult
+from harness.process import run
 
 ABSENT = (36, "[SC] OpenService FAILED 1060:\r\n\r\nThe specified service does not exist.\r\n")
 
@@ -57,6 +60,24 @@ def test_deploy_uploads_and_creates_the_service(guest, tmp_path):
     created = r'sc.exe create x binPath= "C:\wfp-hil\x.sys" type= kernel start= demand group= NetworkProvider'
     assert guest.commands == [created]
     assert made.name == "x"
+
+
+def test_an_unsigned_driver_goes_into_the_guest_as_a_signed_copy(guest, tmp_path, monkeypatch):
+    module = sys.modules["harness.driver.deploy"]  # by its name, the package gives the function
+    monkeypatch.setattr(module, "certificate_folder", lambda: tmp_path / "certificate")
+    source, driver = tmp_path / "d.c", tmp_path / "my driver.sys"
+    source.write_text("int DriverEntry(void) { return 0; }")
+    link = ["-nostdlib", "-shared", "-Wl,--subsystem,native", "-Wl,-e,DriverEntry"]
+    run(["x86_64-w64-mingw32-gcc", *link, source, "-o", driver])
+    before = driver.read_bytes()
+    signed = []
+    guest.upload = lambda local, remote: signed.append((remote, load_package(local).is_signed))
+
+    made = deploy(guest, load_package(driver))
+
+    assert signed == [(r"C:\wfp-hil\my_driver.sys", True)]
+    assert made.name == "my_driver"
+    assert driver.read_bytes() == before, "what was handed in stays as it is"
 
 
 def test_a_service_that_exists_is_kept(service, guest):

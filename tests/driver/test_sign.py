@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 
 import pytest
 
@@ -31,6 +32,18 @@ def test_certificate_is_made_once_and_its_key_is_private(certificate):
 
     assert make_certificate(certificate.key.parent).certificate.read_bytes() == before
     assert stat.S_IMODE(certificate.key.stat().st_mode) == 0o600
+
+
+def test_a_certificate_that_is_about_to_expire_is_made_anew(tmp_path, monkeypatch):
+    module = sys.modules["harness.driver.sign"]
+    monkeypatch.setattr(module, "_VALID_DAYS", 0)
+    before = make_certificate(tmp_path).certificate.read_bytes()
+    monkeypatch.setattr(module, "_VALID_DAYS", 365)
+
+    after = make_certificate(tmp_path).certificate.read_bytes()
+
+    assert after != before
+    assert make_certificate(tmp_path).certificate.read_bytes() == after
 
 
 def test_signed_driver_verifies_and_is_still_a_driver(tiny, certificate, tmp_path):
