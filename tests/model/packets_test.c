@@ -403,6 +403,7 @@ static void test_handles(void)
 static UINT32 states[4];
 static UINT64 earlier_filter, first_filter;
 static BOOL skip_apply, change_local;
+static UINT32 local_seen; /* in the newest version of the request */
 
 static void change(struct call *call, HANDLE handle, UINT32 to, const char *context)
 {
@@ -413,8 +414,9 @@ static void change(struct call *call, HANDLE handle, UINT32 to, const char *cont
     FWPS_CONNECT_REQUEST0 *request = data;
     if (request->previousVersion)
         earlier_filter = request->previousVersion->modifierFilterId;
+    local_seen = get32((const uint8_t *)&((SOCKADDR_IN *)&request->localAddressAndPort)->sin_addr);
     put32((uint8_t *)&((SOCKADDR_IN *)&request->remoteAddressAndPort)->sin_addr, to);
-    if (change_local)
+    if (change_local && handle == first)
         put32((uint8_t *)&((SOCKADDR_IN *)&request->localAddressAndPort)->sin_addr, OTHER);
     request->localRedirectHandle = handle;
     if (context) {
@@ -433,6 +435,12 @@ static void redirect_first(struct behaviour *b, struct call *call)
     first_filter = call->filter->filterId;
     states[0] = FwpsQueryConnectionRedirectState0(call->metadata->redirectRecords, first, NULL);
     change(call, first, OTHER, "A1");
+}
+
+static void redirect_after(struct behaviour *b, struct call *call)
+{
+    (void)b;
+    change(call, second, SERVER, NULL);
 }
 
 static void redirect_second(struct behaviour *b, struct call *call)
@@ -486,9 +494,10 @@ static void test_redirect_states(void)
     EXPECT("W132 acquired and never applied: blocked", link_frames - before, 0);
     EXPECT("W132 and the client is told", last_guest[ETHERNET + 33] & 4, 4);
     change_local = TRUE;
-    behave[1].action = ACTION_PERMIT;
+    behave[1].instead = redirect_after;
     guest_sends(7102, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
     change_local = FALSE;
+    EXPECT("W135 the next callout sees the local address as it was", local_seen, (UINT32)GUEST);
     EXPECT("W135 the local address cannot be changed here", get32(last_link + ETHERNET + 12), (UINT32)GUEST);
     FwpsRedirectHandleDestroy0(first);
     FwpsRedirectHandleDestroy0(second);
