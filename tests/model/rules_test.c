@@ -124,6 +124,31 @@ static void test_rights(void)
     two_callouts_end();
 }
 
+static void return_raised(struct behaviour *b, struct call *call)
+{
+    (void)b;
+    irql_set(IRQL_DISPATCH);
+    call->out->actionType = ACTION_PERMIT;
+}
+
+static void test_levels(void)
+{
+    two_callouts();
+    behave[0].instead = return_raised;
+    add_filter(SENT, 100, ACTION_CALLOUT_TERMINATING, CALLOUT_ONE, 5, 0, NULL);
+    uint64_t before = stats.lint;
+    datagram_passes();
+    EXPECT("a callout that returns at another level is complained of", stats.lint - before, 1);
+    EXPECT("and the level is put back", irql_now(), IRQL_PASSIVE);
+    irql_set(IRQL_DISPATCH);
+    irql_require_passive("a check");
+    irql_set(IRQL_PASSIVE);
+    EXPECT("W305 what is for PASSIVE_LEVEL complains above it", stats.lint - before, 2);
+    irql_require_passive("a check");
+    EXPECT("and at it does not", stats.lint - before, 2);
+    two_callouts_end();
+}
+
 static HANDLE other_session(UINT32 flags, UINT32 wait_ms)
 {
     FWPM_SESSION0 session = {.flags = flags, .txnWaitTimeoutInMSec = wait_ms};
@@ -323,6 +348,7 @@ void test_rules(void)
     test_answers();
     test_weights();
     test_rights();
+    test_levels();
     test_sessions();
     test_transactions();
     test_notifications();
