@@ -134,7 +134,7 @@ class Machine:
             if not state.take(self._state.disk):
                 return False
             try:
-                self.power_on(keep_disk=True)
+                self.power_on(keep_disk=True, paused=True)  # or it would boot until the state is loaded
                 self.monitor().order(f"loadvm {warm.SNAPSHOT}")
                 self.ensure_running()
             except MachineError as error:
@@ -177,20 +177,20 @@ class Machine:
                 late.hint = f"{busy}; 'boot.ready_seconds' of the profile says how long to wait."
                 raise
 
-    def power_on(self, *, keep_disk: bool = False) -> None:
+    def power_on(self, *, keep_disk: bool = False, paused: bool = False) -> None:
         """Make the overlay anew, or keep it, and start the domain, without waiting for the guest."""
         if not keep_disk:
             self._state.create_overlay(self.image.disk)
         self._mark = self.serial.size()
         try:
-            self._create()
+            self._create(paused=paused)
         except libvirt.libvirtError as error:
             if self.accelerator.kind != "kvm" or "kvm" not in str(error).lower():
                 raise machine_error("start", error) from error
             # The probe ran as this user; QEMU under qemu:///system runs as another, whom the node may refuse.
             self.accelerator = accelerators.Accelerator(kind="tcg", reason=f"libvirt could not use KVM: {error}")
             try:
-                self._create()
+                self._create(paused=paused)
             except libvirt.libvirtError as second:
                 raise machine_error("start", second) from second
         self.boots += 1
@@ -313,7 +313,7 @@ class Machine:
     def start_process_anew(self) -> None:
         """End QEMU if it runs, and start another one on the same overlay, for a `loadvm`."""
         self._destroy()
-        self.power_on(keep_disk=True)
+        self.power_on(keep_disk=True, paused=True)
 
     def ensure_running(self) -> None:
         """Resume the processors if they are stopped."""
@@ -322,11 +322,11 @@ class Machine:
         if state != libvirt.VIR_DOMAIN_RUNNING:
             self.resume()
 
-    def _create(self) -> None:
+    def _create(self, *, paused: bool) -> None:
         uuid = str(uuid4())
         self._watch.follow(uuid)
         try:
-            self._domain = _create_domain(self._connection, self._xml(uuid))
+            self._domain = _create_domain(self._connection, self._xml(uuid), paused=paused)
         except libvirt.libvirtError:
             self._watch.follow(None)
             raise
@@ -390,11 +390,13 @@ class Machine:
         )
 
 
-def _create_domain(connection: libvirt.virConnect, xml: str) -> libvirt.virDomain:
+def _create_domain(connection: libvirt.virConnect, xml: str, *, paused: bool) -> libvirt.virDomain:
+    how = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
     # Autodestroy ends the domain when this process dies, however it dies; some drivers of libvirt lack it.
     try:
-        return connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY | libvirt.VIR_DOMAIN_START_VALIDATE)
+        safe = libvirt.VIR_DOMAIN_START_AUTODESTROY | libvirt.VIR_DOMAIN_START_VALIDATE
+        return connection.createXML(xml, how | safe)
     except libvirt.libvirtError as error:
         if error.get_error_code() not in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_INVALID_ARG):
             raise
-    return connection.createXML(xml, 0)
+    return connection.createXML(xml, how)

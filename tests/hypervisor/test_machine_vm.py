@@ -232,3 +232,32 @@ with open_machine(load_profile({str(profile.path)!r}), image, run_dir=Path({str(
     connection.close()
     assert not (cache / "state" / name).exists()
     assert name not in {domain for _, domain in leftovers._qemu_processes()}
+
+
+def test_a_later_machine_goes_on_from_what_an_earlier_one_kept_and_boots_where_that_is_damaged(
+    cache, profile, tmp_path
+):
+    image = make_image(cache)
+    with open_machine(profile, image, run_dir=tmp_path / "first", nics=[]) as machine:
+        assert not machine.start_booted()
+        machine.start(Deadline(60))
+        wait_for(lambda: True if next_tick(machine) > 20 else None, Deadline(30), "twenty ticks")
+        machine.keep_booted()
+        kept = next_tick(machine)  # it ticks on
+        assert ticks(machine.serial.text(0))[0] == 1
+
+    with open_machine(profile, image, run_dir=tmp_path / "second", nics=[]) as machine:
+        assert machine.start_booted()
+        assert next_tick(machine) > 20
+        assert 20 < ticks(machine.serial.text(0))[0] <= kept  # not one tick of a boot comes before
+        assert machine.winrm_port
+
+    (state,) = (cache / "booted").iterdir()
+    with state.open("r+b") as file:
+        file.seek(65536)
+        file.write(bytes(state.stat().st_size - 65536))
+    with open_machine(profile, image, run_dir=tmp_path / "third", nics=[]) as machine:
+        assert not machine.start_booted()
+        assert not state.exists()
+        machine.start(Deadline(60))
+        assert next_tick(machine) < 20
