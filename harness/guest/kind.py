@@ -23,9 +23,5 @@ class GuestKind(ABC):
         """A text that is different after every boot and the same until the next one."""
 
     @abstractmethod
-    def set_clock(self, run: Run, now: float, deadline: Deadline) -> CommandResult:
-        """Set the guest's clock to `now`, in seconds since 1970."""
-
-    @abstractmethod
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
         """SHA-256 of a file in the guest, or None when the guest has no command for it."""

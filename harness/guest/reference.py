@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.errors import GuestError
 from harness.guest.kind import GuestKind, ReadFile, Run
-from harness.guest.transport import CommandResult
 from harness.waiting import Deadline
 
 _BOOT_ID = r"C:\wfp-hil\boot-id"
@@ -24,10 +23,6 @@ class ReferenceGuest(GuestKind):
         if not boot_id:
             raise GuestError(f"'{_BOOT_ID}' in the guest is empty.", hint="init in the image writes it at boot.")
         return boot_id
-
-    def set_clock(self, run: Run, now: float, deadline: Deadline) -> CommandResult:
-        """By the system underneath Wine, for whose services there is no privilege to do it."""
-        return run(f"start.exe /wait /unix /bin/date -u -s @{now:.3f}", deadline)
 
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:  # noqa: ARG002 - as for all kinds
         """Nothing: Wine's certutil is a stub, so files are read back."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import posixpath
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import ConfigError, GuestError, HostError
+from harness.errors import ConfigError, HostError
 from harness.guest.kind import GuestKind
 from harness.guest.probe import ProbeClient
 from harness.guest.reference import ReferenceGuest
@@ -81,22 +80,6 @@ class Guest:
     def boot_id(self, *, deadline: Deadline | None = None) -> str:
         """A text that changes with every boot of the guest."""
         return self.kind.read_boot_id(self.winrm.run, self.read, deadline or Deadline(_RUN_SECONDS))
-
-    def set_clock(self, *, deadline: Deadline | None = None) -> None:
-        """Set the guest's clock to this host's: one that was kept since an earlier day still has that day's time.
-
-        Raises GuestError when the guest does not take it.
-        """
-        with step("set the guest's clock"):
-            done = self.kind.set_clock(self.winrm.run, time.time(), deadline or Deadline(_RUN_SECONDS))
-            if done.exit_code != 0:
-                raise GuestError(
-                    f"The guest's clock could not be set: {(done.stderr or done.stdout).strip() or 'no reason given'}",
-                    command=done.command,
-                    exit_code=done.exit_code,
-                    stdout=done.stdout,
-                    stderr=done.stderr,
-                )
 
     def probe(self) -> ProbeClient:
         """The running probe; started when there is none."""

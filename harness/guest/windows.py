@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.errors import GuestError
 from harness.guest.kind import GuestKind, ReadFile, Run
-from harness.guest.transport import CommandResult
 from harness.waiting import Deadline
 
 _BOOT_ID = (
@@ -20,11 +19,6 @@ class WindowsGuest(GuestKind):
     def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:  # noqa: ARG002 - as for all kinds
         """The time of the last boot, in ticks."""
         return run(_BOOT_ID, deadline).stdout.strip()
-
-    def set_clock(self, run: Run, now: float, deadline: Deadline) -> CommandResult:
-        """By PowerShell, in whole milliseconds."""
-        when = f"[DateTimeOffset]::FromUnixTimeMilliseconds({int(now * 1000)}).LocalDateTime"
-        return run(f'powershell -NoProfile -Command "Set-Date ({when})"', deadline)
 
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
         """SHA-256 of a file in the guest, by certutil.
