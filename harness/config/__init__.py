@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.config.directories import cache_root, profiles_root, state_root
+from harness.config.install import InstallSettings, StageSettings
 from harness.config.loading import known_profiles, load_profile
 from harness.config.profile import (
     BootSettings,
@@ -17,11 +18,13 @@ from harness.config.profile import (
 __all__ = [
     "BootSettings",
     "GuestKind",
+    "InstallSettings",
     "MachineSettings",
     "ManagementSettings",
     "NetworkSettings",
     "NicModel",
     "Profile",
+    "StageSettings",
     "cache_root",
     "known_profiles",
     "load_profile",

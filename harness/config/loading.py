@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -93,8 +93,12 @@ def _line_of(text: str, location: Sequence[int | str]) -> str:
             section = head[1]
             if section == ".".join(names[: len(section.split("."))]):
                 at = number
-        elif key and [*section.split("."), key[1]][-len(names) :] == names and (section or len(names) == 1):
-            return f", line {number}"
+        elif key:
+            full = [*section.split("."), key[1]] if section else [key[1]]
+            if full == names:
+                return f", line {number}"
+            if full == names[: len(full)]:  # an inline table
+                at = number
     return f", line {at}" if at else ""
 
 
@@ -128,15 +132,23 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
     wanted = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     wanted = wanted.replace("String should match pattern", "text that matches")
     if kind == "value_error" and isinstance(detail["input"], dict):
-        return f"section '{key}': {wanted}", None
+        return f"section '{key}': {wanted}" if key else wanted, None
     return f"key '{key}' is {detail['input']!r}, wanted {wanted}", None
 
 
 def _allowed_keys(section: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Profile
     for part in section:
-        inner: Any = model.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field else model  # a name that the profile chooses, as of a stage
+        if inner is None:
             return []
         model = inner
     return [name for name in model.model_fields if name != "path"]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model behind an annotation such as X, X | None or dict[str, X]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)

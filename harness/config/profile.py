@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.config.directories import profiles_root
+from harness.config.install import InstallSettings
 
 NicModel = Literal["e1000e", "igb", "rtl8139", "virtio-net-pci"]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -34,13 +35,30 @@ class MachineSettings(_Section):
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     video: Literal["none", "vga"] = "none"
     nics: tuple[NicModel, ...] = Field(default=("e1000e",), min_length=1, max_length=8)
+    firmware: Literal["bios", "efi"] = "bios"
+    secure_boot: bool = False
+    tpm: bool = False
+    disk_bus: Literal["virtio", "sata"] = "virtio"
+    management_nic: Literal["virtio-net-pci", "e1000e"] = "virtio-net-pci"
+    clock: Literal["utc", "localtime"] = "utc"
+    hyperv: bool = False
+    panic: tuple[Literal["isa", "hyperv"], ...] = ("isa",)
+    vmcoreinfo: bool = False
+    guest_agent: bool = False
+    power_states: bool = False
+
+    @model_validator(mode="after")
+    def _secure_boot_is_of_efi(self) -> Self:
+        if self.secure_boot and self.firmware != "efi":
+            raise ValueError(f"secure_boot needs firmware = 'efi', which is '{self.firmware}'")
+        return self
 
 
 class BootSettings(_Section):
     """How it starts and how to see that it has."""
 
     kernel_arguments: str = ""
-    ready_line: str = Field(min_length=1)
+    ready_line: str
     ready_seconds: float = Field(gt=0, le=3600)
 
 
@@ -81,7 +99,20 @@ class Profile(_Section):
     boot: BootSettings
     management: ManagementSettings = ManagementSettings()
     network: NetworkSettings
+    install: InstallSettings | None = None
     path: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _readiness_can_be_seen(self) -> Self:
+        if not self.boot.ready_line and self.install is None:
+            raise ValueError("boot.ready_line is empty, which only a guest with a section [install] may have")
+        return self
+
+    @model_validator(mode="after")
+    def _an_installed_guest_has_firmware(self) -> Self:
+        if self.install is not None and self.machine.firmware != "efi":
+            raise ValueError(f"a section [install] needs machine.firmware = 'efi', which is '{self.machine.firmware}'")
+        return self
 
     @property
     def folder(self) -> Path:

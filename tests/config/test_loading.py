@@ -8,6 +8,7 @@ import pytest
 
 from harness.config import GuestKind, load_profile
 from harness.config.directories import profiles_root
+from harness.config.install import InstallSettings, StageSettings
 from harness.config.profile import BootSettings, MachineSettings, ManagementSettings, NetworkSettings, Profile
 from harness.errors import ConfigError
 
@@ -69,7 +70,7 @@ def test_a_folder_stands_for_its_guest_toml(write):
             "zzz = 1\nvcpus = 1",
             "vcpus = 1",
             "line 6: key 'machine.zzz' is not known",
-            "Known here: memory_mib, vcpus, accelerator, video, nics.",
+            "Known here: " + ", ".join(MachineSettings.model_fields) + ".",
         ),
         ("", "vcpus = 1", "line 4: key 'machine.vcpus' is missing", None),
         ("vcpus = 0", "vcpus = 1", "line 6: key 'machine.vcpus' is 0, wanted greater than or equal to 1", None),
@@ -111,6 +112,60 @@ def test_a_wrong_key_or_value_is_named(write, wrong, right, message, hint):
     else:
         assert caught.value.hint == hint
     assert caught.value.exit_code == 2
+
+
+INSTALLED = (
+    GOOD.replace("vcpus = 1", 'vcpus = 1\nfirmware = "efi"').replace('"up"', '""')
+    + """
+[install]
+editions = ["Small Edition"]
+disk_gib = 4
+memory_mib = 512
+[install.stages]
+setup-started = { expected_seconds = 30, stall_seconds = 300 }
+ready = { expected_seconds = 60, stall_seconds = 600 }
+"""
+)
+
+
+def test_the_stages_of_an_installed_guest_keep_their_order(write):
+    install = load_profile(write(INSTALLED)).install
+
+    assert install is not None
+    assert list(install.stages) == ["setup-started", "ready"]
+    assert install.stages["ready"].stall_seconds == 600
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message", "hint"),
+    [
+        (
+            "ready = { expected_seconds",
+            "ready = { expected",
+            "line 21: key 'install.stages.ready.expected' is not known (1 more error in this file)",
+            "Did you mean 'expected_seconds'?",
+        ),
+        ("disk_gib = 4", "disk = 4", "line 17: key 'install.disk' is not known (1 more error in this file)",
+         "Did you mean 'disk_gib'?"),
+        ('firmware = "efi"', 'firmware = "bios"',
+         ": a section [install] needs machine.firmware = 'efi', which is 'bios'", None),
+        ('firmware = "efi"', 'firmware = "bios"\nsecure_boot = true',
+         "line 4: section 'machine': secure_boot needs firmware = 'efi', which is 'bios'", None),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_installed_guest_is_named(write, right, wrong, message, hint):
+    path = write(INSTALLED.replace(right, wrong))
+
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+
+    assert message in caught.value.message
+    assert hint is None or caught.value.hint == hint
+
+
+def test_only_an_installed_guest_may_do_without_a_ready_line(write):
+    with pytest.raises(ConfigError, match=r"boot\.ready_line is empty"):
+        load_profile(write(GOOD.replace('"up"', '""')))
 
 
 @pytest.mark.parametrize(
@@ -198,8 +253,8 @@ def test_a_profile_from_elsewhere_means_the_image_and_the_functions_of_its_name(
 def test_the_document_has_every_key_of_a_profile():
     text = (profiles_root().parent / "docs" / "profiles.md").read_text()
     sections = {"machine": MachineSettings, "boot": BootSettings, "management": ManagementSettings,
-                "network": NetworkSettings}  # fmt: skip
-    wanted = {*sections, *Profile.model_fields} - {"path"}
+                "network": NetworkSettings, "install": InstallSettings}  # fmt: skip
+    wanted = {*sections, *Profile.model_fields, *StageSettings.model_fields} - {"path"}
     for section in sections.values():
         wanted |= set(section.model_fields)
 
