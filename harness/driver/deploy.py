@@ -198,7 +198,7 @@ class DriverService:
         return DriverStartError(
             f"The driver '{self.name}' did not start: {what}.",
             ntstatus=status,
-            hint=_HINTS.get(code),
+            hint=_HINTS.get(code) or "The serial log in the folder of results may say why.",
             command=f"sc.exe start {self.name}",
         )
 
