@@ -1,0 +1,143 @@
+"""Runs that end badly, real in every part: interrupted, killed, with drivers that fail; nothing is left of any."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.hypervisor import connect, leftovers
+from harness.process import run, start
+from harness.waiting import Deadline, wait_for
+
+ROOT = Path(__file__).parents[1]
+WFP_HIL = Path(sys.executable).parent / "wfp-hil"
+RUN_SECONDS = 500
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+
+# Run as scenarios, so that one boot serves them all.
+INSIDE = '''
+"""What goes wrong in a guest that runs."""
+
+import json
+import shutil
+
+import pytest
+
+from harness.errors import AuthenticationFailed
+from harness.guest import open_guest
+from harness.images import ensure
+from harness.waiting import Deadline
+
+
+def test_a_wrong_password_is_refused(machine, tmp_path):
+    """The guest's WinRM says no, and the error says that it did."""
+    secrets = shutil.copytree(ensure("reference").secrets, tmp_path / "secrets")
+    login = json.loads((secrets / "winrm.json").read_text())
+    (secrets / "winrm.json").write_text(json.dumps(login | {"password": "wrong"}))
+    with pytest.raises(AuthenticationFailed, match="refused the password of user 'Administrator'") as caught:
+        with open_guest(machine, secrets) as other:
+            other.wait_until_ready(Deadline(60))
+            other.run("cmd.exe /c ver")
+    assert caught.value.hint
+    assert caught.value.exit_code == 3
+'''
+
+
+def make_driver(path: Path, status: int) -> Path:
+    """A driver whose DriverEntry returns this; not signed."""
+    source = path.with_suffix(".c")
+    source.write_text(f"int DriverEntry(void *a, void *b) {{ (void)a; (void)b; return (int){status:#x}u; }}\n")
+    link = ["-nostdlib", "-shared", "-Wl,--subsystem,native", "-Wl,-e,DriverEntry"]
+    run(["x86_64-w64-mingw32-gcc", *link, source, "-o", path])
+    return path
+
+
+def results(out: Path) -> list[dict[str, object]]:
+    path = out / "results.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [record for record in map(json.loads, lines) if record["record"] == "result"]
+
+
+def nothing_is_left() -> None:
+    connection = connect()
+    try:
+        assert leftovers.find(connection) == []
+    finally:
+        connection.close()
+
+
+def run_until_one_passed(process: subprocess.Popen[bytes], out: Path) -> None:
+    def one_result() -> bool | None:
+        assert process.poll() is None, f"the run ended by itself with {process.returncode}"
+        return True if results(out) else None
+
+    wait_for(one_result, Deadline(RUN_SECONDS), "the first result", interval=0.1)
+
+
+@contextmanager
+def started(folder: Path, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that goes on, its terminal in a file."""
+    # Where this suite runs in the background of a shell, SIGINT is ignored, and so it would be in the run.
+    words = ["env", "--default-signal=INT", WFP_HIL, "run", "--out", out, "scenarios/callout"]
+    with (
+        (folder / "terminal.txt").open("wb") as log,
+        start(words, cwd=ROOT, stdout=log.fileno(), stderr=log.fileno()) as process,
+    ):
+        yield process
+
+
+def test_an_interrupted_run_keeps_its_results_and_ends_its_machine(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started(tmp_path, out) as process:
+        run_until_one_passed(process, out)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    text = (tmp_path / "terminal.txt").read_text()
+
+    assert code == 130, text[-3000:]
+    assert "Traceback" not in text, text[-3000:]
+    assert {record["outcome"] for record in results(out)} == {"PASS"}
+    assert (out / "junit.xml").is_file()
+    nothing_is_left()
+
+
+def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> None:
+    inside = tmp_path / "test_inside.py"
+    inside.write_text(INSIDE)
+    killed, out = tmp_path / "killed", tmp_path / "out"
+    with started(tmp_path, killed) as process:
+        run_until_one_passed(process, killed)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
+
+    done = run([WFP_HIL, "run", "--out", out, inside], cwd=ROOT, deadline=Deadline(RUN_SECONDS), check=False)
+
+    assert done.exit_code == 0, (done.stdout + done.stderr)[-5000:]
+    assert [record["outcome"] for record in results(out)] == ["PASS"]
+    nothing_is_left()
+
+
+def test_a_driver_that_fails_to_start_ends_with_code_1(tmp_path: Path) -> None:
+    driver = make_driver(tmp_path / "failing.sys", 0xC0220009)
+
+    done = run(
+        [WFP_HIL, "run", "--driver", driver, "--out", tmp_path / "out", "scenarios/callout"],
+        cwd=ROOT,
+        deadline=Deadline(RUN_SECONDS),
+        check=False,
+    )
+
+    said = done.stdout + done.stderr
+    assert done.exit_code == 1, said[-3000:]
+    assert "The driver 'failing' did not start: " in said
+    assert "Traceback" not in said
+    nothing_is_left()
