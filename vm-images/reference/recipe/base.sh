@@ -24,6 +24,9 @@ inside=/var/tmp/kernel/unpacked
 chroot "$root" depmod -b "$inside" "$version"
 group=
 : >"$root/boot/initrd-modules"
+media=$root/usr/lib/wfp-hil/media-modules
+mkdir -p "$media"
+: >"$media/order"
 sed 's/#.*//' "$here/modules.txt" | while read -r word; do
     case $word in
     '') continue ;;
@@ -32,6 +35,12 @@ sed 's/#.*//' "$here/modules.txt" | while read -r word; do
     keep_module "$word" >"$root/var/tmp/kernel/files"
     while read -r file; do
         name=${file#"$inside"}
+        if [ "$group" = '[media]' ]; then
+            grep -qx "${file##*/}" "$media/order" && continue
+            cp "$root$file" "$media/"
+            echo "${file##*/}" >>"$media/order"
+            continue
+        fi
         mkdir -p "$root/usr$(dirname "$name")"
         cp -n "$root$file" "$root/usr$name"
         if [ "$group" = '[initrd]' ]; then echo "/usr$name" >>"$root/boot/initrd-modules"; fi
