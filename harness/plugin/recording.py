@@ -36,14 +36,17 @@ class Scene:
             if may_stop_driver:
                 return
             raise ExpectationFailed("After the scenario the driver was no longer running.")
-        self.bench.control.clear()
-        self.bench.control.drain()
+        control = self.bench.control
+        if control is None:
+            return
+        control.clear()
+        control.drain()
         self.trace.refresh()
         if self.trace.dropped:
             raise ExpectationFailed(
                 f"The driver's ring had no room for {self.trace.dropped} events: the trace has gaps."
             )
-        check_stats(self.bench.control.stats(), self.trace)
+        check_stats(control.stats(), self.trace)
 
     def save(self) -> None:
         """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""

@@ -180,6 +180,8 @@ class Run:
         self._unsubscribe()
         self._view.stop()
         attempts = self._results.attempts
+        if attempts and self._facts.get("control") == "none" and {a.outcome for a in attempts} == {Outcome.SKIP}:
+            self._errors.append(UsageError("Every scenario needs the control interface, which the driver has not."))
         code = exitstatus
         if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             ours = exit_code((attempt.outcome for attempt in attempts), self._errors)

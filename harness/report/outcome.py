@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
+import pytest
+
 from harness.errors import DriverStartError, GuestCrashed, GuestHung, UsageError
+
+_TIMEOUT = re.compile(r"Timeout \(>[0-9.]+s\) from pytest-timeout")
 
 
 class Outcome(StrEnum):
@@ -30,6 +35,8 @@ def outcome_of(error: BaseException) -> Outcome:
         return Outcome.CRASH
     if isinstance(error, GuestHung):
         return Outcome.HANG
+    if isinstance(error, pytest.fail.Exception):  # of pytest.fail and pytest.raises; of pytest-timeout, too
+        return Outcome.HANG if _TIMEOUT.match(str(error)) else Outcome.FAIL
     if isinstance(error, (AssertionError, DriverStartError)):
         return Outcome.FAIL
     return Outcome.LOST

@@ -57,7 +57,8 @@ class FakeBench:
         self.facts = {"guest": options.guest, "driver": "fake.sys"}
         self.near, self.link = MemoryLink.pair()
         self.stations = FakeStations()
-        self.control = FakeControl(self)
+        self.control = FakeControl(self) if options.driver is None else None
+        self.facts["control"] = "none" if self.control is None else "wfpcallout"
         self.guest = self.machine = self.service = self.probe = SimpleNamespace()
         self.serial_log = Path(options.out) / "serial.log"
         self.serial_log.write_text("booted\n")
@@ -72,7 +73,7 @@ class FakeBench:
             raise self.fresh_fails
         self.broken = None
         self.running = True
-        self.control = FakeControl(self)
+        self.control = FakeControl(self) if self.options.driver is None else None
         self.stations = FakeStations()
 
     def tidy(self):

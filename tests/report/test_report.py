@@ -38,6 +38,8 @@ from harness.steps import step, subscribe
         (ExpectationFailed("x"), Outcome.FAIL),
         (AssertionError("x"), Outcome.FAIL),
         (DriverStartError("x"), Outcome.FAIL),
+        (pytest.fail.Exception("DID NOT RAISE"), Outcome.FAIL),
+        (pytest.fail.Exception("Timeout (>120.0s) from pytest-timeout."), Outcome.HANG),
         (GuestCrashed("x", code=1), Outcome.CRASH),
         (GuestHung("x"), Outcome.HANG),
         (MachineLost("x"), Outcome.LOST),
