@@ -1,13 +1,21 @@
 CALLOUT_SOURCES := $(wildcard callout/*.c)
-CALLOUT_OBJECTS := $(patsubst callout/%.c,$(BUILD)/callout/%.o,$(CALLOUT_SOURCES))
+CALLOUT_OBJECTS := $(patsubst callout/%.c,$(BUILD)/callout/%.o,$(CALLOUT_SOURCES)) $(BUILD)/callout/wfpcallout.res
 CALLOUT_CFLAGS  := $(COMMON) -Iinclude/mingw \
-                   -fno-stack-protector -mno-red-zone
-CALLOUT_LDFLAGS := -nostdlib -shared -Wl,--subsystem,native -Wl,--entry,DriverEntry -Wl,--image-base,0x140000000 \
-                   -Wl,--dynamicbase -Wl,--nxcompat -Wl,--exclude-all-symbols $(LDREPRO)
+                   -fstack-protector-strong -mno-red-zone
+# No DLL, as a driver of the kit is none; version 10.0 of the system is the oldest that it is for.
+CALLOUT_LDFLAGS := -nostdlib -Wl,--subsystem,native:10.0 -Wl,--major-os-version,10 -Wl,--minor-os-version,0 \
+                   -Wl,--entry,DriverStart -Wl,--image-base,0x140000000 -Wl,--dynamicbase -Wl,--high-entropy-va \
+                   -Wl,--nxcompat -Wl,--enable-reloc-section -Wl,--exclude-all-symbols $(LDREPRO)
 
 $(BUILD)/callout/%.o: callout/%.c $(wildcard callout/*.h) $(wildcard include/*.h) $(wildcard include/mingw/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CALLOUT_CFLAGS) -c $< -o $@
 
+$(BUILD)/callout/%.res: callout/%.rc
+	@mkdir -p $(@D)
+	$(WINDRES) --codepage=65001 -O coff $< $@
+
+# The debug information stays beside it: the loader would map it with the driver. (The dates are those in the file.)
 $(BUILD)/wfpcallout.sys: $(CALLOUT_OBJECTS) $(BUILD)/libfwpkclnt.a $(BUILD)/libndis.a
-	$(CC) $(CALLOUT_LDFLAGS) $(CALLOUT_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -lhal -o $@
+	$(CC) $(CALLOUT_LDFLAGS) $(CALLOUT_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -lhal -o $(BUILD)/wfpcallout.debug
+	$(OBJCOPY) --preserve-dates --strip-all $(BUILD)/wfpcallout.debug $@
