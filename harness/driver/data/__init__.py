@@ -1,0 +1,1 @@
+"""Facts about Windows' tools for drivers, as data with their sources."""
