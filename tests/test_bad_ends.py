@@ -29,13 +29,34 @@ INSIDE = '''
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from harness.errors import AuthenticationFailed
+from harness.driver import deploy, load_package
+from harness.errors import AuthenticationFailed, DriverStartError
 from harness.guest import open_guest
 from harness.images import ensure
 from harness.waiting import Deadline
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("already_exists", 0xC0220009, "STATUS_FWP_ALREADY_EXISTS"),
+        ("unsuccessful", 0xC0000001, "STATUS_UNSUCCESSFUL"),
+        ("no memory", 0xC000009A, "STATUS_INSUFFICIENT_RESOURCES"),
+    ],
+)
+def test_the_status_of_a_driver_entry_is_named(guest, machine, name, status, said):
+    """The error names the NTSTATUS that DriverEntry returned."""
+    service = deploy(guest, load_package(HERE / f"{name}.sys"), serial_log=machine.serial_log)
+    with pytest.raises(DriverStartError) as caught:
+        service.start()
+    assert caught.value.ntstatus == status
+    assert f"DriverEntry returned {said} ({status:#010x})" in caught.value.message
 
 
 def test_a_wrong_password_is_refused(machine, tmp_path):
@@ -111,6 +132,8 @@ def test_an_interrupted_run_keeps_its_results_and_ends_its_machine(tmp_path: Pat
 
 
 def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> None:
+    for name, status in (("already_exists", 0xC0220009), ("unsuccessful", 0xC0000001), ("no memory", 0xC000009A)):
+        make_driver(tmp_path / f"{name}.sys", status)
     inside = tmp_path / "test_inside.py"
     inside.write_text(INSIDE)
     killed, out = tmp_path / "killed", tmp_path / "out"
@@ -122,11 +145,25 @@ def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> 
     done = run([WFP_HIL, "run", "--out", out, inside], cwd=ROOT, deadline=Deadline(RUN_SECONDS), check=False)
 
     assert done.exit_code == 0, (done.stdout + done.stderr)[-5000:]
-    assert [record["outcome"] for record in results(out)] == ["PASS"]
+    assert [record["outcome"] for record in results(out)] == ["PASS"] * 4
     nothing_is_left()
 
 
-def test_a_driver_that_fails_to_start_ends_with_code_1(tmp_path: Path) -> None:
+def test_clean_takes_away_what_a_killed_run_left(tmp_path: Path) -> None:
+    with started(tmp_path, tmp_path / "out") as process:
+        wait_for(lambda: _mine(process.pid) or None, Deadline(60), "the machine's folder")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
+
+    done = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
+
+    assert "1 thing removed" in done.stdout or "2 things removed" in done.stdout, done.stdout
+    nothing_is_left()
+    again = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
+    assert again.stdout == "clean: nothing was left behind\n"
+
+
+def test_a_driver_that_fails_to_start_ends_with_code_1_and_its_status(tmp_path: Path) -> None:
     driver = make_driver(tmp_path / "failing.sys", 0xC0220009)
 
     done = run(
@@ -138,6 +175,12 @@ def test_a_driver_that_fails_to_start_ends_with_code_1(tmp_path: Path) -> None:
 
     said = done.stdout + done.stderr
     assert done.exit_code == 1, said[-3000:]
-    assert "The driver 'failing' did not start: " in said
+    assert "The driver 'failing' did not start: DriverEntry returned STATUS_FWP_ALREADY_EXISTS (0xc0220009)" in said
     assert "Traceback" not in said
     nothing_is_left()
+
+
+def _mine(pid: int) -> list[str]:
+    folder = leftovers.state_root()
+    records = (path for path in folder.glob("wfp-hil-*/owner.json"))
+    return [path.parent.name for path in records if f'"pid": {pid},' in path.read_text()]

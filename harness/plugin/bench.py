@@ -11,16 +11,14 @@ from typing import Protocol
 from harness.config import Profile, load_profile
 from harness.driver import (
     DriverControl,
-    DriverPackage,
     DriverService,
     build_all,
-    check_imports,
     deploy,
-    load_exports,
-    load_package,
+    load_package_for,
 )
 from harness.driver.deploy import ServiceState
 from harness.errors import (
+    AuthenticationFailed,
     DeadlineExpired,
     ExpectationFailed,
     GuestCrashed,
@@ -99,7 +97,7 @@ class GuestBench:
         self.serial_log = machine.serial_log
         products = build_all()
         self._probe_path = products["wfpprobe.exe"]
-        self.package = _package(options, profile, products["wfpcallout.sys"])
+        self.package = load_package_for(options.driver or products["wfpcallout.sys"], profile.folder)
         self._profile, self._image = profile, image
         self._guest_stack = ExitStack()
         self._serial_mark = 0
@@ -201,6 +199,8 @@ class GuestBench:
             return False
         try:
             self._connect(seconds=_BOOTED_SECONDS)
+        except AuthenticationFailed:
+            raise  # a boot would not change the password
         except (TransportError, DeadlineExpired, MachineError, GuestError) as error:
             note(f"The guest does not answer from its kept state, it boots: {error.message}")
             with suppress(AttributeError):
@@ -275,11 +275,3 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
         stack.callback(bench.close)
         bench.open()
         yield bench
-
-
-def _package(options: RunOptions, profile: Profile, ours: Path) -> DriverPackage:
-    package = load_package(options.driver or ours)
-    exports = profile.folder / "imports.json"
-    if exports.is_file():
-        check_imports(package, load_exports(exports), allow_stubs=True)
-    return package
