@@ -12,7 +12,9 @@ from lxml.builder import ElementMaker
 
 from harness.config import Profile
 from harness.errors import HostError, MachineError
+from harness.hypervisor import platform_xml
 from harness.hypervisor.accelerator import Accelerator
+from harness.hypervisor.firmware import find_firmware
 from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -56,6 +58,10 @@ class DomainSpec:
     serial_log: Path
     nics: Sequence[NicSpec]
     owner: Owner
+    nvram: Path | None = None
+    cdroms: Sequence[Path] = ()
+    memory_mib: int | None = None  # the profile's if not given
+    keep_tpm: bool = False
 
 
 def nic_mac(index: int) -> str:
@@ -69,6 +75,9 @@ def render_domain(spec: DomainSpec) -> str:
     Raises MachineError when libvirt's schema does not allow it, which is an error of this module.
     """
     machine = spec.profile.machine
+    kvm = spec.accelerator.kind == "kvm"
+    firmware = machine.firmware == "efi"
+    arguments = [*_firmware_arguments(spec), *_management_arguments(spec.profile)]
     root = _DOMAIN(
         "domain",
         _E.name(spec.name),
@@ -77,18 +86,19 @@ def render_domain(spec: DomainSpec) -> str:
         _E.metadata(
             _OWNER.owner(pid=str(spec.owner.pid), started=str(spec.owner.started), host_boot=spec.owner.host_boot)
         ),
-        _E.memory(str(machine.memory_mib), unit="MiB"),
+        _E.memory(str(spec.memory_mib or machine.memory_mib), unit="MiB"),
         _E.vcpu(str(machine.vcpus)),
         _os(spec),
-        _E.features(_E.acpi(), _E.apic()),
+        platform_xml.features(machine, kvm=kvm),
         _cpu(spec.accelerator),
-        _E.clock(offset="utc"),
+        platform_xml.clock(machine, kvm=kvm) if firmware else _E.clock(offset=machine.clock),
         _E.on_poweroff("destroy"),
         _E.on_reboot("restart"),
         _E.on_crash("preserve"),
-        _devices(spec),
+        *([platform_xml.power(machine)] if firmware else []),
+        _devices_with_firmware(spec) if firmware else _devices(spec),
         _E.seclabel(type="none"),
-        _QEMU.commandline(*(_QEMU.arg(value=word) for word in _management_arguments(spec.profile))),
+        _QEMU.commandline(*(_QEMU.arg(value=word) for word in arguments)),
         type=spec.accelerator.domain_type,
     )
     etree.indent(root)
@@ -113,6 +123,8 @@ def _schema() -> etree.RelaxNG:
 
 def _os(spec: DomainSpec) -> etree._Element:
     node = _E.os(_E.type("hvm", arch="x86_64", machine="q35"))
+    if spec.profile.machine.firmware == "efi":
+        return node  # each disk has its place in the order
     if spec.kernel is None:
         node.append(_E.boot(dev="hd"))
         return node
@@ -142,7 +154,7 @@ def _devices(spec: DomainSpec) -> etree._Element:
         ),
         _E.controller(type="usb", model="none"),
         *(_interface(index, nic) for index, nic in enumerate(spec.nics)),
-        _E.serial(_E.source(path=str(spec.serial_log), append="on"), _E.target(port="0"), type="file"),
+        _serial(spec),
     )
     if spec.profile.machine.video != "none":
         devices.append(_E.video(_E.model(type=spec.profile.machine.video)))
@@ -151,17 +163,48 @@ def _devices(spec: DomainSpec) -> etree._Element:
     return devices
 
 
-def _interface(index: int, nic: NicSpec) -> etree._Element:
+def _devices_with_firmware(spec: DomainSpec) -> etree._Element:
+    machine, kvm = spec.profile.machine, spec.accelerator.kind == "kvm"
+    return _E.devices(
+        _E.emulator(str(spec.emulator)),
+        platform_xml.boot_disk(spec.disk, machine.disk_bus),
+        *platform_xml.media(spec.cdroms),
+        *platform_xml.controllers(machine),
+        *(_interface(index, nic, offloads=False) for index, nic in enumerate(spec.nics)),
+        _serial(spec),
+        *platform_xml.agent(machine),
+        *platform_xml.tpm(machine, keep=spec.keep_tpm),
+        *platform_xml.video(machine),
+        _E.memballoon(model="none"),
+        *platform_xml.panic_devices(machine, kvm=kvm),
+    )
+
+
+def _serial(spec: DomainSpec) -> etree._Element:
+    return _E.serial(_E.source(path=str(spec.serial_log), append="on"), _E.target(port="0"), type="file")
+
+
+def _interface(index: int, nic: NicSpec, *, offloads: bool = True) -> etree._Element:
     # For libvirt virtio-net-pci is "virtio"; the others have QEMU's names.
     model = "virtio" if nic.model == "virtio-net-pci" else nic.model
     return _E.interface(
         _E.mac(address=nic_mac(index)),
         _E.source(address=nic.link_address, port=str(nic.link_port)),
         _E.model(type=model),
+        *([] if offloads or model != "virtio" else [platform_xml.quiet_offloads()]),
         _E.rom(enabled="no"),
-        _E.address(type="pci", domain="0x0000", bus="0x00", slot=f"0x{_FIRST_TEST_SLOT + index:02x}", function="0x0"),
+        platform_xml.pci(f"0x{_FIRST_TEST_SLOT + index:02x}"),
         type="client",
     )
+
+
+def _firmware_arguments(spec: DomainSpec) -> list[str]:
+    machine = spec.profile.machine
+    if machine.firmware != "efi":
+        return []
+    if spec.nvram is None:
+        raise MachineError(f"The machine '{spec.name}' has UEFI firmware and no NVRAM.")
+    return find_firmware(machine).drives(spec.nvram, secure_boot=machine.secure_boot)
 
 
 def _management_arguments(profile: Profile) -> list[str]:
@@ -172,5 +215,6 @@ def _management_arguments(profile: Profile) -> list[str]:
         f"hostfwd=tcp:127.0.0.1:{management.winrm_host_port}-10.0.2.15:{management.winrm_port}",
         f"hostfwd=tcp:127.0.0.1:{management.ssh_host_port}-10.0.2.15:{management.ssh_port}",
     ]
-    device = f"virtio-net-pci,netdev=mgmt,mac={MANAGEMENT_MAC},bus=pcie.0,addr=0x{_MANAGEMENT_SLOT:x},romfile="
+    model, place = profile.machine.management_nic, f"bus=pcie.0,addr=0x{_MANAGEMENT_SLOT:x}"
+    device = f"{model},netdev=mgmt,mac={MANAGEMENT_MAC},{place},romfile="
     return ["-netdev", ",".join(["user,id=mgmt,restrict=on", *forwards]), "-device", device]

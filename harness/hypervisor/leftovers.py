@@ -107,14 +107,15 @@ def _is_alive(owner: Owner | None) -> bool:
 
 
 def _remove_domain(domain: libvirt.virDomain) -> None:
-    if domain.isActive():
-        domain.destroy()
     try:
-        persistent = domain.isPersistent()
-    except libvirt.libvirtError:
-        return  # a transient one is gone with its end
-    if persistent:
-        domain.undefine()
+        if domain.isActive():
+            domain.destroy()
+        if domain.isPersistent():
+            domain.undefine()
+    except libvirt.libvirtError as error:
+        # A transient one is gone with its end, and another run may clear up at the same time.
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
 
 
 def _qemu_users() -> set[int]:

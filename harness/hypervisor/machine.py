@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -19,13 +19,15 @@ from harness.errors import DeadlineExpired, MachineError, MachineLost, UsageErro
 from harness.hypervisor import accelerator as accelerators
 from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error
+from harness.hypervisor.console import Console
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
+from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm
 from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.ownership import Owner
 from harness.hypervisor.serial import SerialLog
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
-from harness.hypervisor.watch import Condition, Watch
+from harness.hypervisor.watch import Bugcheck, Condition, Watch
 from harness.waiting import Deadline
 
 
@@ -38,6 +40,26 @@ class BootImage(Protocol):
     def kernel(self) -> Path | None: ...  # noqa: D102
     @property
     def initrd(self) -> Path | None: ...  # noqa: D102
+    @property
+    def nvram(self) -> Path | None: ...  # noqa: D102
+    @property
+    def tpm(self) -> Path | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A machine that is being installed: it writes to the disks in `folder` themselves, and has media and memory."""
+
+    folder: Path
+    cdroms: tuple[Path, ...]
+    memory_mib: int
+
+    @property
+    def disk(self) -> Path:
+        """The disk that is installed onto."""
+        return self.folder / "disk.qcow2"
+
+    kernel = initrd = nvram = tpm = None
 
 
 @contextmanager
@@ -80,6 +102,7 @@ class Machine:
             accelerators.require_nic_model(nic.model, emulator)
         self.profile = profile
         self.image = image
+        self.setup = image if isinstance(image, Setup) else None
         self.run_dir = run_dir
         self.nics = tuple(nics)
         self.name = f"{DOMAIN_PREFIX}{secrets.token_hex(3)}-{profile.name}"
@@ -88,9 +111,13 @@ class Machine:
         self.boots = 0
         self._emulator = emulator
         self._connection = connection
-        self._state = MachineState.create(self.name, connection.getURI(), run_dir.absolute())
+        self._uri = connection.getURI()
+        self._state = MachineState.create(
+            self.name, self._uri, run_dir.absolute(), disks=self.setup.folder if self.setup else None
+        )
         self._snapshots = Snapshots(self, self._state.folder)
         self._domain: libvirt.virDomain | None = None
+        self._uuid = ""
         self._ports: dict[int, int] = {}
         self._mark = 0  # where the serial log of this boot begins
         self._boot_id: str | None = None
@@ -108,6 +135,11 @@ class Machine:
         return self._state.disk
 
     @property
+    def disks(self) -> tuple[Path, ...]:
+        """All files that the machine writes to as disks: the overlay, and the NVRAM of UEFI firmware."""
+        return (self.disk, self._state.nvram) if self.profile.machine.firmware == "efi" else (self.disk,)
+
+    @property
     def winrm_port(self) -> int:
         """Port on 127.0.0.1 that leads to WinRM; may change when a revert is not in place."""
         return self._ports[self.profile.management.winrm_port]
@@ -122,6 +154,21 @@ class Machine:
         """What libvirt last told."""
         return self._watch.condition
 
+    @property
+    def resets(self) -> int:
+        """How often the guest has rebooted since the machine exists, expected or not."""
+        return self._watch.resets
+
+    @property
+    def bugcheck(self) -> Bugcheck | None:
+        """What the guest's kernel said of its crash to a panic device that can tell."""
+        return self._watch.bugcheck
+
+    @property
+    def tpm_place(self) -> tuple[str, str]:
+        """libvirt's URI and the UUID under which it keeps the TPM of the last power-on."""
+        return self._uri, self._uuid
+
     def start_booted(self) -> bool:
         """Start from the state that `keep_booted` kept of such a machine; False, and no QEMU runs, if there is none.
 
@@ -131,7 +178,7 @@ class Machine:
         if not state.path.is_file():
             return False
         with steps.step("start the guest as it was booted before", machine=self.name):
-            if not state.take(self._state.disk):
+            if not state.take(self.disks):
                 return False
             try:
                 self.power_on(keep_disk=True, paused=True)  # or it would boot until the state is loaded
@@ -151,7 +198,7 @@ class Machine:
                 self.monitor().order(f"savevm {warm.SNAPSHOT}")
                 self.pause()  # QEMU writes out what it holds back of the disk's tables
                 try:
-                    self._warm_state().keep(self._state.disk)
+                    self._warm_state().keep(self.disks)
                 finally:
                     self.resume()
                 self.monitor().order(f"delvm {warm.SNAPSHOT}")
@@ -181,6 +228,8 @@ class Machine:
         """Make the overlay anew, or keep it, and start the domain, without waiting for the guest."""
         if not keep_disk:
             self._state.create_overlay(self.image.disk)
+            if self.profile.machine.firmware == "efi":
+                make_nvram(self._state.nvram, self.image.nvram or find_firmware(self.profile.machine).template)
         self._mark = self.serial.size()
         try:
             self._create(paused=paused)
@@ -268,11 +317,11 @@ class Machine:
         """Write what the guest's screen shows, in QEMU's format (PPM or PNG)."""
         if self.profile.machine.video == "none":
             raise UsageError("This guest has no screen.", hint='Set video = "vga" in the section [machine].')
-        stream = self._connection.newStream()
-        self._call("take a screenshot", lambda domain: domain.screenshot(stream, 0))
-        with path.open("wb") as file:
-            stream.recvAll(lambda _stream, data, _opaque: file.write(data), None)
-        stream.finish()
+        path.write_bytes(self.console().screen())
+
+    def console(self) -> Console:
+        """Screen, keyboard and power button."""
+        return Console(self._connection, self._running_domain())
 
     def monitor(self) -> Monitor:
         """QEMU's monitor."""
@@ -324,6 +373,9 @@ class Machine:
 
     def _create(self, *, paused: bool) -> None:
         uuid = str(uuid4())
+        if self.image.tpm is not None:
+            place_tpm(self.image.tpm, self._uri, uuid)
+        self._uuid = uuid
         self._watch.follow(uuid)
         try:
             self._domain = _create_domain(self._connection, self._xml(uuid), paused=paused)
@@ -364,9 +416,10 @@ class Machine:
             serial_log=Path("/serial"),
             nics=[replace(nic, link_port=1) for nic in self.nics],
             owner=Owner(pid=0, started=0, host_boot=""),
+            nvram=Path("/nvram"),
         )
         return warm.find_state(
-            image=(self.image.disk, self.image.kernel, self.image.initrd),
+            image=(self.image.disk, self.image.kernel, self.image.initrd, self.image.nvram),
             machine=render_domain(spec),
             emulator=self._emulator,
             kvm=self.accelerator.kind == "kvm",
@@ -386,6 +439,10 @@ class Machine:
                 serial_log=self.serial.path,
                 nics=self.nics,
                 owner=Owner.this_process(),
+                nvram=self._state.nvram,
+                cdroms=self.setup.cdroms if self.setup else (),
+                memory_mib=self.setup.memory_mib if self.setup else None,
+                keep_tpm=self.setup is not None,
             )
         )
 

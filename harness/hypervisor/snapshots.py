@@ -56,7 +56,7 @@ class Subject(Protocol):
     def boot_anew(self) -> None: ...  # noqa: D102
     def ensure_running(self) -> None: ...  # noqa: D102
     @property
-    def disk(self) -> Path: ...  # noqa: D102
+    def disks(self) -> tuple[Path, ...]: ...  # noqa: D102
 
 
 class Snapshots:
@@ -104,7 +104,8 @@ class Snapshots:
             return Way.IN_PLACE
         try:
             self._subject.freeze_to(self._memory(name))
-            shutil.copyfile(self._subject.disk, self._disk(name))
+            for disk in self._subject.disks:
+                shutil.copyfile(disk, self._copy(name, disk))
             self._subject.thaw_from(self._memory(name))
         except MachineError as error:
             refused.append(error.message)
@@ -125,7 +126,8 @@ class Snapshots:
                 self._subject.ensure_running()
             case Way.RESTORE:
                 self._subject.freeze_to(Path())
-                shutil.copyfile(self._disk(name), self._subject.disk)
+                for disk in self._subject.disks:
+                    shutil.copyfile(self._copy(name, disk), disk)
                 self._subject.thaw_from(self._memory(name))
             case Way.COLD_BOOT:
                 self._subject.boot_anew()
@@ -133,5 +135,5 @@ class Snapshots:
     def _memory(self, name: str) -> Path:
         return self._folder / f"{name}.memory"
 
-    def _disk(self, name: str) -> Path:
-        return self._folder / f"{name}.qcow2"
+    def _copy(self, name: str, disk: Path) -> Path:
+        return self._folder / f"{name}.{disk.name}"

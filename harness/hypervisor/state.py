@@ -19,12 +19,18 @@ _RECORD = "owner.json"
 
 @dataclass(frozen=True, slots=True)
 class MachineState:
-    """`folder` is named as the domain; QEMU, which runs as another user for root, may pass through and write."""
+    """`folder` is named as the domain; QEMU, which runs as another user for root, may pass through and write.
+
+    The disks of a machine that is being installed lie elsewhere and outlive it: in `disks`.
+    """
 
     folder: Path
+    disks: Path | None = None
 
     @classmethod
-    def create(cls, domain: str, uri: str, run_dir: Path, *, root: Path | None = None) -> MachineState:
+    def create(
+        cls, domain: str, uri: str, run_dir: Path, *, root: Path | None = None, disks: Path | None = None
+    ) -> MachineState:
         """Make the folder and record who owns it, before anything else of the machine exists."""
         folder = (root or state_root()) / domain
         try:
@@ -42,12 +48,17 @@ class MachineState:
             ) from error
         record = {"domain": domain, "uri": uri, "run_dir": str(run_dir), "owner": asdict(Owner.this_process())}
         (folder / _RECORD).write_text(json.dumps(record), encoding="utf-8")
-        return cls(folder)
+        return cls(folder, disks)
 
     @property
     def disk(self) -> Path:
         """The overlay that takes all the guest writes."""
-        return self.folder / "disk.qcow2"
+        return (self.disks or self.folder) / "disk.qcow2"
+
+    @property
+    def nvram(self) -> Path:
+        """What UEFI firmware writes to; only machines with such firmware have it."""
+        return (self.disks or self.folder) / "nvram.qcow2"
 
     def create_overlay(self, base: Path) -> None:
         """Make the overlay anew on the image's disk, which is never written to."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from harness import process, steps
 from harness.config.directories import cache_root
 from harness.errors import HarnessError, HostError
+from harness.hypervisor.firmware import give_to_qemu
 from harness.waiting import Deadline
 
 SNAPSHOT = "booted"
@@ -36,29 +37,33 @@ class WarmState:
         """The overlay disk, whether or not it exists."""
         return self.folder / f"{self.image}-{self.key}.qcow2"
 
-    def take(self, disk: Path) -> bool:
-        """Copy the kept overlay to `disk`; False when there is none."""
+    def take(self, disks: Sequence[Path]) -> bool:
+        """Copy what was kept to the disks, of which the overlay comes first; False when there is nothing."""
         if not self.path.is_file():
             return False
         try:
-            _copy(self.path, disk)
+            for disk, kept in zip(disks, self._paths(len(disks)), strict=True):
+                _copy(kept, disk)
+                give_to_qemu(disk)
         except HarnessError as error:
             steps.note(f"The kept state of the machine cannot be used: {error.message}")
             self.drop()
             return False
         return True
 
-    def keep(self, disk: Path) -> None:
-        """Keep a copy of `disk`, which nobody may be writing to; states of older images are removed.
+    def keep(self, disks: Sequence[Path]) -> None:
+        """Keep copies of the disks, which nobody may be writing to; states of older images are removed.
 
         Not worth an error: without it the next run boots.
         """
         half = self.path.with_suffix(f".{os.getpid()}.half")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the memory in it holds keys
-            _copy(disk, half)
-            process.run(["qemu-img", "check", "-q", half], deadline=Deadline(_COPY_SECONDS))
-            half.replace(self.path)
+            # The overlay comes last: where it lies, the others do.
+            for disk, kept in reversed(list(zip(disks, self._paths(len(disks)), strict=True))):
+                _copy(disk, half)
+                process.run(["qemu-img", "check", "-q", half], deadline=Deadline(_COPY_SECONDS))
+                half.replace(kept)
             self._remove_older()
         except (HarnessError, OSError) as error:
             steps.note(f"The state of the booted machine was not kept, the next run boots again: {error}")
@@ -67,7 +72,11 @@ class WarmState:
 
     def drop(self) -> None:
         """Throw the state away, for it does not work."""
-        self.path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{self.path.stem}.*"):
+            path.unlink(missing_ok=True)
+
+    def _paths(self, count: int) -> list[Path]:
+        return [self.path, *(self.path.with_suffix(f".{number}.qcow2") for number in range(1, count))]
 
     def _remove_older(self) -> None:
         name = self.image.rpartition("-")[0]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 
 from harness.errors import MachineLost
 from harness.hypervisor.serial import SerialLog
@@ -22,16 +25,37 @@ class Condition(StrEnum):
     PAUSED = "paused"
     PANICKED = "panicked"
     REBOOTED = "rebooted"
+    SWITCHED_OFF = "switched-off"
     GONE = "gone"
 
 
-_BROKEN = (Condition.PANICKED, Condition.REBOOTED, Condition.GONE)
+_BROKEN = (Condition.PANICKED, Condition.REBOOTED, Condition.SWITCHED_OFF, Condition.GONE)
 _ENDINGS = {
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "the guest shut down",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "somebody destroyed the domain",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "the guest crashed",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "QEMU ended unexpectedly",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bugcheck:
+    """The code and the four parameters of a crash, as Windows tells Hyper-V's crash registers."""
+
+    code: int
+    parameters: tuple[int, int, int, int]
+
+    @classmethod
+    def of_event(cls, details: str) -> Bugcheck | None:
+        """Read QMP's GUEST_PANICKED; None where the device had nothing to tell but that it happened."""
+        try:
+            info = json.loads(details)["info"]
+            code, *rest = (int(info[f"arg{number}"]) for number in range(1, 6))
+        except (ValueError, KeyError, TypeError):
+            return None
+        return cls(code=code, parameters=(rest[0], rest[1], rest[2], rest[3]))
+
+    def __str__(self) -> str:
+        return f"bugcheck 0x{self.code:X} ({', '.join(f'0x{value:X}' for value in self.parameters)})"
 
 
 class Watch:
@@ -41,22 +65,42 @@ class Watch:
         self._connection = connection
         self._name = domain
         self._serial = serial
-        self._lock = threading.Lock()  # guards the five below
+        self._lock = threading.Lock()  # guards the seven below
         self._uuid: str | None = None
         self._lost: MachineLost | None = None
         self._condition = Condition.OFF
         self._expected = 0  # depth of blocks in which the guest may reboot
         self._on_lost: list[Callable[[MachineLost], None]] = []
+        self._resets = 0
+        self._bugcheck: Bugcheck | None = None
         self._handles = [
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None),
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reset, None),
         ]
+        self._panics: int | None = None
+        with suppress(libvirt.libvirtError):  # libvirt's test driver has no QEMU
+            anyone: Any = None  # the binding's types want a domain, its code takes none for all
+            self._panics = libvirt_qemu.qemuMonitorEventRegister(
+                connection, anyone, "GUEST_PANICKED", self._panicked, None
+            )
 
     @property
     def condition(self) -> Condition:
         """What the last event said."""
         with self._lock:
             return self._condition
+
+    @property
+    def resets(self) -> int:
+        """Reboots of all domains that were followed."""
+        with self._lock:
+            return self._resets
+
+    @property
+    def bugcheck(self) -> Bugcheck | None:
+        """What the last crash was, where a panic device told it."""
+        with self._lock:
+            return self._bugcheck
 
     def on_lost(self, callback: Callable[[MachineLost], None]) -> None:
         """Have `callback` called when the machine breaks, in the thread that found out; it must not block."""
@@ -76,7 +120,7 @@ class Watch:
         Each power-on has a UUID of its own, so that a late event of an ended QEMU cannot break its successor.
         """
         with self._lock:
-            self._uuid, self._lost = uuid, None
+            self._uuid, self._lost, self._bugcheck = uuid, None, None
             self._condition = Condition.RUNNING if uuid else Condition.OFF
 
     @contextmanager
@@ -113,16 +157,23 @@ class Watch:
             with suppress(libvirt.libvirtError):
                 self._connection.domainEventDeregisterAny(handle)
         self._handles = []
+        if self._panics is not None:
+            with suppress(libvirt.libvirtError):
+                libvirt_qemu.qemuMonitorEventDeregister(self._connection, self._panics)
+            self._panics = None
 
     def _lifecycle(
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: Any
     ) -> None:
         if not self._is_followed(domain):
             return
-        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+            self.lose(Condition.SWITCHED_OFF, "is gone: the guest shut down")
+        elif event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             self.lose(Condition.GONE, f"is gone: {_ENDINGS.get(detail, f'it stopped for reason {detail}')}")
         elif event == libvirt.VIR_DOMAIN_EVENT_CRASHED:
-            self.lose(Condition.PANICKED, "panicked: the guest reported a crash of its kernel")
+            writes = ", and writes its dump" if detail == libvirt.VIR_DOMAIN_EVENT_CRASHED_CRASHLOADED else ""
+            self.lose(Condition.PANICKED, f"panicked: the guest reported a crash of its kernel{writes}")
         elif event in (libvirt.VIR_DOMAIN_EVENT_SUSPENDED, libvirt.VIR_DOMAIN_EVENT_RESUMED):
             with self._lock:
                 if self._condition not in _BROKEN:
@@ -131,7 +182,17 @@ class Watch:
 
     def _reset(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: Any) -> None:
         if self._is_followed(domain):
+            with self._lock:
+                self._resets += 1
             self.lose(Condition.REBOOTED, "rebooted by itself")
+
+    def _panicked(
+        self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _event: str, _seconds: int, _micros: int,
+        details: str, _opaque: Any,
+    ) -> None:  # fmt: skip
+        if self._is_followed(domain) and (bugcheck := Bugcheck.of_event(details)) is not None:
+            with self._lock:
+                self._bugcheck = bugcheck
 
     def _is_followed(self, domain: libvirt.virDomain) -> bool:
         with self._lock:

@@ -39,19 +39,32 @@ class Image:
         return self.path / "disk.qcow2"
 
     @property
-    def kernel(self) -> Path:
-        """Kernel for direct boot."""
-        return self.path / "vmlinuz"
+    def kernel(self) -> Path | None:
+        """Kernel for direct boot; an image that was installed from a medium boots by its firmware."""
+        return self._file("vmlinuz")
 
     @property
-    def initrd(self) -> Path:
+    def initrd(self) -> Path | None:
         """Initial RAM disk for direct boot."""
-        return self.path / "initrd.img"
+        return self._file("initrd.img")
+
+    @property
+    def nvram(self) -> Path | None:
+        """NVRAM of UEFI firmware as the installation left it, qcow2."""
+        return self._file("nvram.qcow2")
+
+    @property
+    def tpm(self) -> Path | None:
+        """Folder with the state of its TPM."""
+        return self.path / "tpm" if self.manifest.get("tpm") else None
 
     @property
     def secrets(self) -> Path:
         """Folder with winrm.pem, winrm.json, ssh_key and ssh_host.pub."""
         return self.path / "secrets"
+
+    def _file(self, name: str) -> Path | None:
+        return self.path / name if name in self.manifest["files"] else None
 
 
 def images_root() -> Path:
@@ -75,8 +88,11 @@ def load_image(path: Path) -> Image | None:
     except (OSError, ValueError, KeyError):
         return None
     sizes = manifest.get("files", {})
-    for file in (image.disk, image.kernel, image.initrd):
-        if not file.is_file() or file.stat().st_size != sizes.get(file.name):
+    if image.disk.name not in sizes:
+        return None
+    for name, size in sizes.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != size:
             return None
     return image if (image.secrets / "winrm.json").is_file() else None
 

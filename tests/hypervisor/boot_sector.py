@@ -28,6 +28,8 @@ class TickingImage:
     disk: Path
     kernel: Path | None = None
     initrd: Path | None = None
+    nvram: Path | None = None
+    tpm: Path | None = None
 
 
 def make_image(folder: Path) -> TickingImage:

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from harness.config import load_profile
-from harness.errors import MachineError
+from harness.config import known_profiles, load_profile
+from harness.errors import HostError, MachineError
 from harness.hypervisor.accelerator import Accelerator
+from harness.hypervisor.connection import connect
 from harness.hypervisor.domain_xml import SCHEMA, DomainSpec, NicSpec, nic_mac, render_domain, validate
+from harness.hypervisor.firmware import Firmware
 from harness.hypervisor.ownership import Owner
 
 GOLDEN = Path(__file__).with_name("reference.xml")
+GOLDEN_WINDOWS = Path(__file__).with_name("windows.xml")
 TCG = Accelerator(kind="tcg", reason="")
 KVM = Accelerator(kind="kvm", reason="")
 
@@ -89,3 +92,114 @@ def test_a_text_with_markup_stays_text(spec):
     profile = spec.profile.model_copy(update={"title": "<b>&amp;"})
 
     assert etree.fromstring(render_domain(replace(spec, profile=profile))).findtext("title") == "<b>&amp;"
+
+
+@pytest.fixture
+def windows(spec, monkeypatch):
+    """Windows 11 while it is installed where KVM works."""
+    firmware = Firmware(Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd"))
+    monkeypatch.setattr("harness.hypervisor.domain_xml.find_firmware", lambda machine: firmware)
+    return replace(
+        spec,
+        name="wfp-hil-0a1b2c-windows-11",
+        profile=load_profile("windows-11"),
+        accelerator=KVM,
+        kernel=None,
+        initrd=None,
+        nvram=Path("/cache/installs/windows-11/nvram.qcow2"),
+        cdroms=[Path("/home/me/win11.iso"), Path("/cache/installs/windows-11/answer.iso")],
+        keep_tpm=True,
+    )
+
+
+def test_the_windows_machine_is_the_golden_one(windows):
+    rendered = render_domain(windows)
+    if not GOLDEN_WINDOWS.is_file():
+        GOLDEN_WINDOWS.write_text(rendered)
+        pytest.fail(f"{GOLDEN_WINDOWS} was missing and is written now: review it")
+
+    assert rendered == GOLDEN_WINDOWS.read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in known_profiles() if name != "reference"])
+@pytest.mark.parametrize("accelerator", [TCG, KVM])
+def test_every_profile_with_firmware_is_what_the_schema_allows(windows, name, accelerator):
+    render_domain(replace(windows, profile=load_profile(name), accelerator=accelerator))
+
+
+def with_machine(spec, **settings):
+    machine = spec.profile.machine.model_copy(update=settings)
+    return replace(spec, profile=spec.profile.model_copy(update={"machine": machine}))
+
+
+def test_enlightenments_and_their_panic_device_exist_under_kvm_alone(windows):
+    tcg = render_domain(replace(windows, accelerator=TCG))
+
+    assert "<hyperv" not in tcg
+    assert "hypervclock" not in tcg
+    assert 'panic model="hyperv"' not in tcg
+    assert 'panic model="isa"' in tcg
+
+
+def test_everything_on_the_root_bus_has_a_place_of_its_own(windows):
+    nics = [NicSpec(model=model, link_port=1) for model in ("e1000e", "virtio-net-pci", "rtl8139", "e1000e")]
+    root = etree.fromstring(render_domain(with_machine(replace(windows, nics=nics), disk_bus="virtio")))
+    places = [(node.get("slot"), node.get("function")) for node in root.iterfind(".//address[@type='pci']")]
+    fixed = [node.tag for node in root.find("devices") if node.tag in ("interface", "video")]
+
+    assert len(places) == len(set(places))
+    assert ("0x10", "0x0") not in places  # the management NIC's
+    assert len(places) == len(fixed) + 3  # and the disk, and the controllers of SATA and of the agent
+
+
+def test_a_virtio_test_nic_leaves_sums_and_segments_alone(windows):
+    nics = [NicSpec(model="virtio-net-pci", link_port=1), NicSpec(model="e1000e", link_port=2)]
+    found = etree.fromstring(render_domain(replace(windows, nics=nics))).findall(".//interface")
+
+    host, guest = found[0].find("driver/host"), found[0].find("driver/guest")
+    assert set(host.attrib.values()) | set(guest.attrib.values()) == {"off"}
+    assert {"csum", "tso4", "tso6", "gso"} <= set(host.attrib)
+    assert found[1].find("driver") is None
+
+
+def test_certification_wants_sleep_and_local_time(windows):
+    root = etree.fromstring(render_domain(with_machine(windows, power_states=True, clock="localtime")))
+
+    assert root.find("clock").get("offset") == "localtime"
+    assert [node.get("enabled") for node in root.find("pm")] == ["yes", "yes"]
+
+
+def test_a_booted_image_has_no_media_and_leaves_no_tpm_behind(windows):
+    root = etree.fromstring(render_domain(replace(windows, cdroms=(), keep_tpm=False)))
+
+    assert [node.get("device") for node in root.iterfind(".//disk")] == ["disk"]
+    assert root.find(".//tpm/backend").get("persistent_state") is None
+
+
+def test_secure_boot_takes_its_own_firmware_and_smm(windows, monkeypatch):
+    monkeypatch.undo()
+    spec = with_machine(windows, secure_boot=True)
+    try:
+        rendered = render_domain(spec)
+    except HostError as error:
+        pytest.skip(error.message)
+
+    assert "<smm" in rendered
+    assert "secboot" in rendered
+
+
+@pytest.mark.parametrize("accelerator", [TCG, KVM])
+def test_libvirt_makes_a_qemu_of_it(windows, accelerator):
+    """libvirt knows which enlightenment needs which; its schema does not."""
+    try:
+        connection = connect()
+    except HostError as error:
+        pytest.skip(error.message)
+    xml = render_domain(replace(windows, accelerator=accelerator))
+    words = connection.domainXMLToNative("qemu-argv", xml, 0).split()
+    connection.close()
+
+    processor = words[words.index("-cpu") + 1].split(",")
+    wanted = {"hv-time=on", "hv-stimer-direct=on", "hv-ipi=on", "hv-crash"}
+    assert wanted & set(processor) == (wanted if accelerator is KVM else set())
+    assert any("ICH9-LPC.disable_s3=1" in word for word in words)

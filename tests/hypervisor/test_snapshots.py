@@ -16,6 +16,7 @@ class FakeMachine:
     def __init__(self, folder: Path) -> None:
         self.disk = folder / "disk.qcow2"
         self.disk.write_text("as saved")
+        self.disks = (self.disk,)
         self.done: list[str] = []
         self.broken: set[str] = set()
 

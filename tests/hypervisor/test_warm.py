@@ -37,17 +37,17 @@ def state_of(image: Path, *, machine: str = "<domain/>") -> warm.WarmState:
 
 
 def test_the_same_machine_finds_what_was_kept_of_it(image: Path, overlay: Path, tmp_path: Path) -> None:
-    state_of(image).keep(overlay)
+    state_of(image).keep([overlay])
 
-    assert state_of(image).take(tmp_path / "again.qcow2")
+    assert state_of(image).take([tmp_path / "again.qcow2"])
     assert (tmp_path / "again.qcow2").read_bytes() == overlay.read_bytes()
     assert state_of(image).folder.stat().st_mode & 0o777 == 0o700  # the memory in it holds keys
 
 
 def test_another_machine_finds_nothing(image: Path, overlay: Path, tmp_path: Path) -> None:
-    state_of(image).keep(overlay)
+    state_of(image).keep([overlay])
 
-    assert not state_of(image, machine="<domain><memory/></domain>").take(tmp_path / "again.qcow2")
+    assert not state_of(image, machine="<domain><memory/></domain>").take([tmp_path / "again.qcow2"])
     assert not (tmp_path / "again.qcow2").exists()
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_whole_disk_is_not_kept_and_no_error(image: Path, tmp_path: P
     notes: list[str] = []
     unsubscribe = steps.subscribe(lambda event: notes.append(event.title))
 
-    state_of(image).keep(torn)
+    state_of(image).keep([torn])
     unsubscribe()
 
     assert not state_of(image).path.exists()
@@ -89,7 +89,7 @@ def test_keeping_one_removes_those_of_older_images_and_halves_of_the_dead(image:
     for name in names.values():
         (folder / name).touch()
 
-    state_of(image).keep(overlay)
+    state_of(image).keep([overlay])
 
     left = {key for key, name in names.items() if (folder / name).exists()}
     assert left == {"other", "sister", "alive"}
