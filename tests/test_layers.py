@@ -18,7 +18,7 @@ ROWS = [
     {"expect"},
     {"trace", "witness", "traffic", "driver"},
     {"guest"},
-    {"hypervisor", "link"},
+    {"hypervisor", "link", "media", "unattend"},
     {"config"},
     {"wfp"},
     {"steps", "process"},
@@ -37,6 +37,8 @@ HOMES = {
     "pefile": {"driver"},
     "subprocess": {"process"},
     "typer": {"cli"},
+    "pycdlib": {"media"},
+    "PIL": {"images"},
 }
 
 
