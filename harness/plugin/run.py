@@ -69,6 +69,7 @@ class Run:
         self._lost: str | None = None
         self._last_place: str | None = None
         self._errors: list[BaseException] = []
+        self._stopped_by: HarnessError | None = None
         self._unsubscribe: Callable[[], None] = subscribe(view.step)
 
     @classmethod
@@ -103,10 +104,9 @@ class Run:
                     bench: Bench = stack.enter_context(opener)
             except HarnessError as error:
                 self._errors.append(error)
+                self._stopped_by = error
                 self._results.session(**self._facts, error=str(error), error_type=type(error).__name__)
-                pytest.exit(
-                    f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), error.exit_code
-                )
+                pytest.exit("the guest could not be prepared, see the error above", error.exit_code)
             self._facts |= bench.facts
             self._results.session(**self._facts)
             self._bench = bench
@@ -191,7 +191,7 @@ class Run:
         self._results.end(code)
         self._results.close()
         write_junit(self.options.out / "junit.xml", attempts, self._facts)
-        self._view.summary(attempts, str(self._facts["guest"]), str(self.options.out))
+        self._view.summary(attempts, str(self._facts["guest"]), str(self.options.out), self._stopped_by)
         return code
 
     def _refresh(self, item: pytest.Item, bench: Bench) -> None:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from harness.errors import HarnessError
 from harness.report.outcome import Outcome
 from harness.report.results import Attempt
 from harness.steps import StepEvent
@@ -89,11 +90,15 @@ class LiveView:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
         self._console.print(line, soft_wrap=True)
 
-    def summary(self, attempts: Sequence[Attempt], guest: str, out: str) -> None:
-        """Counts, and where everything is."""
+    def summary(self, attempts: Sequence[Attempt], guest: str, out: str, error: HarnessError | None = None) -> None:
+        """Counts, where everything is, and the error that ended the run, if one did."""
         counts = Counter(attempt.outcome for attempt in attempts)
         words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
         self._say(f"{words or 'nothing ran'} on guest '{guest}'; results: {out}")
+        if error is not None:
+            self._console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
+            if error.hint:
+                self._console.print(Text(f"hint: {error.hint}"), soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self._console.print(Text(f"{self._clock()}  {text}"), soft_wrap=True)
