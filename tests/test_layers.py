@@ -29,6 +29,7 @@ RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
 # Library: the packages of `harness/` that may import it.
 HOMES = {
+    "asn1crypto": {"driver"},
     "libvirt": {"hypervisor"},
     "libvirt_qemu": {"hypervisor"},
     "scapy": {"link", "traffic", "witness"},
