@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 USER = "Administrator"
@@ -55,9 +55,9 @@ class Secrets:
         _write_private(home / "authorized_keys", self.ssh_user_public)
 
 
-def make_secrets() -> Secrets:
-    """Fresh secrets from the system's random source."""
-    certificate, key = _make_certificate()
+def make_secrets(*, computer_name: str | None = None) -> Secrets:
+    """Fresh secrets from the system's random source; those of a Windows guest are for its computer name."""
+    certificate, key = _make_certificate(computer_name)
     user_key, user_public = _make_ssh_key("wfp-hil host")
     host_key, host_public = _make_ssh_key("wfp-hil guest")
     return Secrets(
@@ -71,10 +71,18 @@ def make_secrets() -> Secrets:
     )
 
 
-def _make_certificate() -> tuple[bytes, bytes]:
-    # P-256, not RSA: a handshake costs the emulated guest milliseconds instead of a tenth of a second.
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wfp-hil reference guest")])
+def _make_certificate(computer_name: str | None) -> tuple[bytes, bytes]:
+    # P-256, not RSA: a handshake costs the emulated guest milliseconds instead of a tenth of a second. Windows' WinRM
+    # has an RSA key, as everybody gives it, and wants the certificate's name to be that of its listener.
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    key = (
+        ec.generate_private_key(ec.SECP256R1())
+        if computer_name is None
+        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    common_name = computer_name or "wfp-hil reference guest"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    others = [] if computer_name is None else [x509.DNSName(computer_name)]
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -86,7 +94,9 @@ def _make_certificate() -> tuple[bytes, bytes]:
         .not_valid_before(now - dt.timedelta(days=2))
         .not_valid_after(now + dt.timedelta(days=3650))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]),
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost"), *others]
+            ),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
