@@ -61,7 +61,7 @@ def make_secrets(*, computer_name: str | None = None) -> Secrets:
     user_key, user_public = _make_ssh_key("wfp-hil host")
     host_key, host_public = _make_ssh_key("wfp-hil guest")
     return Secrets(
-        winrm_password=secrets.token_urlsafe(24),
+        winrm_password=secrets.token_urlsafe(24) + "-aA1",  # one of each kind that Windows may ask for
         winrm_certificate=certificate,
         winrm_key=key,
         ssh_user_key=user_key,

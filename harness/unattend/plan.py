@@ -17,9 +17,11 @@ _COMPUTER_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9
 _PRODUCT_KEY = re.compile(r"[A-Z0-9]{5}(?:-[A-Z0-9]{5}){4}")
 _KEYBOARD = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{8}")
 _LOCALE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z]{2,4})+")
-_LONGEST_PASSWORD = (
-    127  # https://learn.microsoft.com/en-us/windows/win32/api/lmaccess/ns-lmaccess-user_info_1: PWLEN is 256
-)
+_LONGEST_PASSWORD = 127
+# Servers insist: https://learn.microsoft.com/en-us/previous-versions/windows/it-pro/windows-10/security/threat-protection/
+# security-policy-settings/password-must-meet-complexity-requirements
+_KINDS = ("[A-Z]", "[a-z]", "[0-9]", "[^A-Za-z0-9]")
+_KINDS_WANTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,10 @@ class InstallPlan:
             raise UsageError(f"Image {self.image_index} cannot be: the first image of a medium is number 1.")
         if not self.password or len(self.password) > _LONGEST_PASSWORD:
             raise UsageError(f"A password of {len(self.password)} characters, wanted 1 to {_LONGEST_PASSWORD}.")
+        if sum(bool(re.search(kind, self.password)) for kind in _KINDS) < _KINDS_WANTED:
+            raise UsageError(
+                "The password is too simple for Windows.", hint="Mix three of: capitals, small letters, digits, others."
+            )
         if not _KEYBOARD.fullmatch(self.keyboard):
             raise UsageError(f"'{self.keyboard}' is no keyboard.", hint="Language and layout, as 0409:00000409.")
         if not _LOCALE.fullmatch(self.locale):

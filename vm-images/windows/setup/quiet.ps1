@@ -36,4 +36,4 @@ if (Get-Command -Name 'Add-MpPreference' -ErrorAction SilentlyContinue) {
     }
 }
 
-Set-NetFirewallProfile -Profile Domain, Private, Public -Enabled True
+Set-NetFirewallProfile -Profile 'Domain', 'Private', 'Public' -Enabled True
