@@ -11,7 +11,7 @@ Set-Content -LiteralPath (Join-Path -Path $HilRoot -ChildPath 'boot-id') -Value 
 
 try {
     $settings = Get-HilSettings
-    & (Join-Path -Path $PSScriptRoot -ChildPath 'network.ps1') -Settings $settings
+    & (Join-Path -Path $PSScriptRoot -ChildPath 'network.ps1') -Settings $settings -Addresses
     foreach ($name in 'WinRM', 'sshd') {
         if ((Get-Service -Name $name).Status -ne 'Running') {
             Start-Service -Name $name

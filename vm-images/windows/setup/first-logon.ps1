@@ -8,11 +8,8 @@ $ErrorActionPreference = 'Stop'
 New-Item -Path 'C:\wfp-hil' -ItemType Directory -Force | Out-Null
 . (Join-Path -Path $PSScriptRoot -ChildPath 'report.ps1')
 
-Invoke-Stage -Name 'first-logon' -Action {
-    $script:Settings = Get-HilSettings
-    # Whoever logs in next time does so with a password.
-    Set-ExecutionPolicy -ExecutionPolicy RemoteSigned -Scope LocalMachine -Force
-}
+$Settings = $null
+Invoke-Stage -Name 'first-logon' -Action { $script:Settings = Get-HilSettings }
 Invoke-Stage -Name 'network-private' -Action { & (Join-Path -Path $PSScriptRoot -ChildPath 'network.ps1') -Settings $Settings }
 Invoke-Stage -Name 'winrm' -Action { & (Join-Path -Path $PSScriptRoot -ChildPath 'winrm.ps1') -Settings $Settings }
 Invoke-Stage -Name 'ssh' -Action { & (Join-Path -Path $PSScriptRoot -ChildPath 'ssh.ps1') -Settings $Settings }

@@ -1,8 +1,12 @@
 # Names, addresses and habits of the NICs, found by their MAC addresses. Run at the installation and at every boot, for a
-# machine may come up with another model of NIC, which is a new adapter to Windows.
+# machine may come up with another model of NIC, which is a new adapter to Windows. Addresses come with the first boot
+# only: until then the default route is that of the management NIC, where there is a network for Windows Update.
 
 #requires -Version 5.1
-param([Parameter(Mandatory = $true)] $Settings)
+param(
+    [Parameter(Mandatory = $true)] $Settings,
+    [switch] $Addresses
+)
 
 Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
@@ -93,9 +97,13 @@ $management = Get-NamedAdapter -Nic $Settings.management
 if ($null -eq $management) {
     throw "There is no NIC with the MAC address $($Settings.management.mac): has Windows a driver for its model?"
 }
-# The default route is the test NIC's: the gateway there is a station of the host.
-Set-NetIPInterface -InterfaceIndex $management.InterfaceIndex -AddressFamily IPv4 -IgnoreDefaultRoutes Enabled
-Set-NetIPInterface -InterfaceIndex $management.InterfaceIndex -AddressFamily IPv6 -IgnoreDefaultRoutes Enabled -RouterDiscovery Disabled
+if ($Addresses) {
+    # The default route is the test NIC's: the gateway there is a station of the host.
+    $index = $management.InterfaceIndex
+    Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -IgnoreDefaultRoutes Enabled
+    Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv6 -IgnoreDefaultRoutes Enabled -RouterDiscovery Disabled
+    Get-NetRoute -InterfaceIndex $index -DestinationPrefix '0.0.0.0/0', '::/0' -ErrorAction SilentlyContinue | Remove-NetRoute -Confirm:$false
+}
 
 foreach ($nic in $Settings.test_nics) {
     $adapter = Get-NamedAdapter -Nic $nic
@@ -104,7 +112,7 @@ foreach ($nic in $Settings.test_nics) {
     }
     foreach ($family in 'IPv4', 'IPv6') {
         $key = $family.ToLowerInvariant()
-        if ($nic.PSObject.Properties.Name -contains $key) {
+        if ($Addresses -and $nic.PSObject.Properties.Name -contains $key) {
             Set-StaticAddress -InterfaceIndex $adapter.InterfaceIndex -Family $family -Wanted $nic.$key
         }
     }

@@ -13,6 +13,9 @@ Set-InboundRule -Name 'wfp-hil-probe' -Conditions @{ Program = 'C:\wfp-hil\wfppr
 Set-InboundRule -Name 'wfp-hil-ping4' -Conditions @{ Protocol = 'ICMPv4'; IcmpType = '8' }
 Set-InboundRule -Name 'wfp-hil-ping6' -Conditions @{ Protocol = 'ICMPv6'; IcmpType = '128' }
 
+# What SYSTEM runs must not be for everybody to change.
+Invoke-Program -Path 'icacls.exe' -Arguments $HilSetup, '/inheritance:r', '/grant:r', '*S-1-5-32-544:(OI)(CI)F', '*S-1-5-18:(OI)(CI)F' | Out-Null
+
 # What boot.ps1 has still to do, once.
 Set-Content -LiteralPath (Join-Path -Path $HilSetup -ChildPath 'phase') -Value 'finalise' -Encoding Ascii
 
@@ -23,7 +26,7 @@ $task = @{
     Action    = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoProfile -ExecutionPolicy Bypass -File $boot"
     # SYSTEM by number, for its name is translated.
     Principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
-    Settings  = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -ExecutionTimeLimit ([TimeSpan]::FromHours(1))
+    Settings  = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -ExecutionTimeLimit ([TimeSpan]::FromHours(1)) -Priority 4
     Force     = $true
 }
 Register-ScheduledTask @task | Out-Null

@@ -14,8 +14,14 @@ Set-RegistryOfStage -Settings $Settings -Stage 'quiet'
 foreach ($name in 'wuauserv', 'UsoSvc', 'WSearch', 'DiagTrack', 'SSDPSRV', 'upnphost', 'W32Time', 'MapsBroker', 'SysMain') {
     $service = Get-Service -Name $name -ErrorAction SilentlyContinue
     if ($null -ne $service) {
-        Stop-Service -Name $name -Force -ErrorAction SilentlyContinue
-        Set-Service -Name $name -StartupType Disabled
+        try {
+            Set-Service -Name $name -StartupType Disabled
+            Stop-Service -Name $name -Force
+        }
+        catch {
+            # Windows guards some of its own services, more of them with each version.
+            Send-Line -Text "wfp-hil: note service $name stays: $($_.Exception.Message)"
+        }
     }
 }
 

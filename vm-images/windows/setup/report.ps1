@@ -57,8 +57,8 @@ function Invoke-Stage {
         & $Action
     }
     catch {
-        $place = $_.InvocationInfo.PositionMessage -split "`r?`n" | Select-Object -First 1
-        Send-Line -Text "wfp-hil: failed ${Name}: $($_.Exception.Message) $place"
+        $place = "$($_.ScriptStackTrace)" -replace "`r?`n.*", ''
+        Send-Line -Text "wfp-hil: failed ${Name}: $($_.Exception.Message) ($place)"
         throw
     }
 }

@@ -1,0 +1,178 @@
+"""The guest's PowerShell scripts, as far as they can be judged without PowerShell: parsed, and held against rules."""
+
+from __future__ import annotations
+
+import re
+
+import cmdlets
+import powershell
+import pytest
+
+from harness.config import profiles_root
+from harness.unattend.files import registry_values
+
+FOLDER = profiles_root() / "windows"
+SCRIPTS = sorted(FOLDER.rglob("*.ps1"))
+OWN = powershell.functions((FOLDER / "setup" / "report.ps1").read_bytes())
+
+each_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+
+
+def known(source: bytes) -> set[str]:
+    return {name.lower() for name in OWN | powershell.functions(source)}
+
+
+def complaints(source: bytes) -> list[str]:
+    """What is wrong with a script, as sentences."""
+    text = source.decode("utf-8")
+    found = [f"{place} cannot be parsed" for place in powershell.errors(source)]
+    if not source.isascii():
+        found.append("is not ASCII; PowerShell 5.1 reads what has no byte order mark in the code page of the guest")
+    if "\r" in text or "\t" in text:
+        found.append("has tabs or carriage returns")
+    musts = ("#requires -Version 5.1", "Set-StrictMode -Version 3.0", "$ErrorActionPreference = 'Stop'")
+    found += [f"lacks the line '{must}'" for must in musts if must not in text.splitlines()]
+    for command in powershell.commands(source):
+        found += [f"line {command.line}: {problem}" for problem in judge(command, known(source))]
+    return found
+
+
+def judge(command: powershell.Command, own: set[str]) -> list[str]:
+    if command.name.lower() in own:
+        return judge_program(command) if command.name == "Invoke-Program" else []
+    allowed = cmdlets.parameters(command.name)
+    if allowed is None:
+        return [f"'{command.name}' is not known: an alias, a slip, or missing in cmdlets.py"]
+    given = [name.removeprefix("-").lower() for name, _ in command.parameters if name]
+    problems = [f"{command.name} has no parameter '{name}' here" for name in given if name not in allowed]
+    problems += [f"{command.name} has '{name}' twice" for name in sorted(set(given)) if given.count(name) > 1]
+    loose = [value for name, value in command.parameters if not name and not value.startswith("@")]
+    return problems + [f"{command.name} is given '{value}' without a parameter's name" for value in loose]
+
+
+def judge_program(command: powershell.Command) -> list[str]:
+    program = command.argument("Path") or ""
+    if program.startswith("$"):
+        return []
+    if program not in cmdlets.PROGRAMS:
+        return [f"program '{program}' is not known"]
+    first, _ = cmdlets.PROGRAMS[program]
+    words = (command.argument("Arguments") or "").strip("'").split(",")[0].strip(" '")
+    if words.startswith("$") or words in first:
+        return []
+    return [f"{program} begins with '{words}', wanted one of {sorted(first)}"]
+
+
+@each_script
+def test_scripts_keep_the_rules(path):
+    assert complaints(path.read_bytes()) == []
+
+
+@each_script
+def test_files_that_a_script_names_are_there(path):
+    text = path.read_text()
+    for name in re.findall(r"\$PSScriptRoot -ChildPath '([^']+)'", text):
+        assert (path.parent / name).is_file(), name
+
+
+@each_script
+def test_nothing_waits_for_somebody_or_without_end(path):
+    text = path.read_text()
+    for never in ("Read-Host", "Pause", "Get-Credential", "while ($true)", "-Confirm:$true", "Set-ExecutionPolicy"):
+        assert never not in text, never
+    # Windows Firewall and the filtering engine stay as they are; a guest without them is no test of a filter driver.
+    assert not re.search(r"-Enabled False|Stop-Service[^\n]*(mpssvc|BFE)|'(mpssvc|BFE)'", text, re.IGNORECASE)
+
+
+def test_conditions_of_firewall_rules_are_parameters():
+    for path in SCRIPTS:
+        for table in re.findall(r"-Conditions @\{(.*?)\}", path.read_text(), re.DOTALL):
+            keys = re.findall(r"(?:^|;)\s*(\w+)\s*=", table, re.MULTILINE)
+            assert keys, (path.name, table)
+            assert set(keys) <= set(cmdlets.INBOUND.split()), (path.name, keys)
+
+
+def test_registry_stages_that_scripts_set_are_those_of_the_table():
+    text = "".join(path.read_text() for path in SCRIPTS)
+
+    assert set(re.findall(r"Set-RegistryOfStage -Settings \$Settings -Stage '([a-z-]+)'", text)) == set(
+        registry_values()
+    )
+
+
+def test_registry_values_in_scripts_have_whole_paths_and_types():
+    for path in SCRIPTS:
+        if path.name == "report.ps1":
+            continue
+        for command in powershell.commands(path.read_bytes()):
+            if command.name != "Set-RegistryValue":
+                continue
+            kind, value = command.argument("Type"), command.argument("Value") or ""
+            assert kind in {"DWord", "String"}, (path.name, command.line)
+            if kind == "DWord" and not value.startswith("$"):
+                assert value.isdigit(), (path.name, command.line)
+
+
+def test_what_must_stay_on_or_off():
+    """The decisions that a slip would undo without anybody noticing."""
+    winrm = (FOLDER / "setup" / "winrm.ps1").read_text()
+    assert "Service\\AllowUnencrypted' -Value $false" in winrm
+    assert "Service\\Auth\\Basic' -Value $false" in winrm
+    assert "Service\\Auth\\Negotiate' -Value $true" in winrm
+    assert "-Transport HTTPS" in winrm
+    assert "-Transport HTTP " not in winrm
+    sshd = (FOLDER / "setup" / "sshd_config").read_text()
+    assert "\nPasswordAuthentication no\n" in sshd
+    quiet = (FOLDER / "setup" / "quiet.ps1").read_text()
+    assert "Set-NetFirewallProfile -Profile 'Domain', 'Private', 'Public' -Enabled True" in quiet
+    for name in ("winrm.ps1", "ssh.ps1"):
+        assert "InterfaceAlias = $Settings.management.name" in (FOLDER / "setup" / name).read_text()
+    boot = (FOLDER / "setup" / "boot.ps1").read_text()
+    assert boot.index("boot-id") < boot.index("network.ps1") < boot.index("wfp-hil: ready")
+
+
+GOOD = b"""# A script.
+#requires -Version 5.1
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+Get-Service -Name 'x' -ErrorAction SilentlyContinue | Out-Null
+"""
+
+
+def test_the_rules_let_a_good_script_pass():
+    assert complaints(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (b"'x'", b"'x", "cannot be parsed"),
+        (b"| Out-Null", b"| { Out-Null", "cannot be parsed"),
+        (b"'x'", "\u2018x\u2019".encode(), "is not ASCII"),
+        (b"\n", b"\r\n", "carriage returns"),
+        (b"Set-StrictMode -Version 3.0", b"", "lacks the line 'Set-StrictMode"),
+        (b"$ErrorActionPreference = 'Stop'", b"$ErrorActionPreference = 'Continue'", "lacks the line '$Error"),
+        (b"Get-Service", b"gsv", "'gsv' is not known"),
+        (b"Get-Service", b"Get-Servce", "'Get-Servce' is not known"),
+        (b"| Out-Null", b"| % { $_ }", "'%' is not known"),
+        (b"-Name", b"-Naem", "no parameter 'naem'"),
+        (b"-Name", b"-ErrorAction Stop -Name", "'erroraction' twice"),
+        (b"-Name 'x'", b"'x'", "without a parameter's name"),
+        (b"Get-Service -Name 'x'", b"Invoke-Program -Path 'format.com' -Arguments 'c:'", "program 'format.com'"),
+        (b"Get-Service -Name 'x'", b"Invoke-Program -Path 'bcdedit.exe' -Arguments '/est', 'x'", "begins with '/est'"),
+    ],
+)
+def test_the_rules_find_what_is_wrong(right, wrong, said):
+    assert right in GOOD
+
+    found = complaints(GOOD.replace(right, wrong))
+
+    assert any(said in complaint for complaint in found), found
+
+
+def test_known_cmdlets_are_used_and_have_pages():
+    used = {command.name for path in SCRIPTS for command in powershell.commands(path.read_bytes())}
+    listed = {name for names in cmdlets.MODULES.values() for name in names}
+
+    assert listed - used == set()
+    assert all(cmdlets.source(name).startswith("https://learn.microsoft.com/") for name in listed)
