@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import clean, doctor, image, run
+from harness.cli import clean, doctor, image, run, screen, shell
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command(name="run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="clean")(clean.clean)
+app.command(name="screen")(screen.screen)
+app.command(name="shell")(shell.shell)
 app.add_typer(image.app, name="image")
 
 

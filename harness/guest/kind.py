@@ -11,6 +11,7 @@ from harness.waiting import Deadline
 
 Run = Callable[[str, Deadline], CommandResult]
 ReadFile = Callable[[str], bytes]
+Shell = Callable[[str, Deadline], None]
 
 
 class GuestKind(ABC):
@@ -21,6 +22,10 @@ class GuestKind(ABC):
     @abstractmethod
     def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:
         """A text that is different after every boot and the same until the next one."""
+
+    @abstractmethod
+    def shut_down(self, run: Run, shell: Shell, deadline: Deadline) -> None:
+        """Tell the guest to switch itself off in order; its answer may not come any more."""
 
     @abstractmethod
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:

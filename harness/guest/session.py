@@ -81,6 +81,13 @@ class Guest:
         """A text that changes with every boot of the guest."""
         return self.kind.read_boot_id(self.winrm.run, self.read, deadline or Deadline(_RUN_SECONDS))
 
+    def shut_down(self, *, deadline: Deadline | None = None) -> None:
+        """Tell the guest to switch itself off; comes back when it was told, not when it is off.
+
+        Raises GuestError or TransportError when it did not take the order.
+        """
+        self.kind.shut_down(self.winrm.run, self.files.shell, deadline or Deadline(_RUN_SECONDS))
+
     def probe(self) -> ProbeClient:
         """The running probe; started when there is none."""
         if self._probe is not None and self._probe_command is not None and self._probe_command.is_running:

@@ -124,6 +124,15 @@ class SftpTransport:
         with self._lock:
             return sorted(self._resumed(lambda: self._connection.sftp().listdir(remote), f"listing '{remote}'"))
 
+    def shell(self, command: str, deadline: Deadline) -> None:
+        """Have the guest's own shell start a command; its output and its end are not waited for.
+
+        Raises TransportError when the guest does not take it.
+        """
+        with self._lock:
+            self._connection.sftp()
+            self._connection.execute(command, deadline)
+
     def wait_until_ready(self, deadline: Deadline) -> None:
         """Wait until the guest's SSH server lets us in.
 

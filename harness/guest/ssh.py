@@ -12,6 +12,7 @@ from pathlib import Path
 import paramiko
 
 from harness.errors import AuthenticationFailed, HostError, TransportError
+from harness.waiting import Deadline
 
 _CONNECT_SECONDS = 30.0
 
@@ -71,6 +72,19 @@ class SshConnection:
             channel.settimeout(self._answer_seconds)
         self._client = client
         return client
+
+    def execute(self, command: str, deadline: Deadline) -> None:
+        """Have a command started over the connection that there is; its output and its end are not waited for.
+
+        Raises TransportError when the server does not take it.
+        """
+        if self._ssh is None:
+            raise TransportError("There is no SSH connection that could take a command.")
+        try:
+            channel = self._ssh.open_session(timeout=deadline.remaining())
+            channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise TransportError(f"SSH on 127.0.0.1:{self.port} did not take a command: {error}.") from error
 
     def _expect_host_key(self, offered: paramiko.PKey) -> None:
         if offered != self._host_key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import GuestError
-from harness.guest.kind import GuestKind, ReadFile, Run
+from harness.guest.kind import GuestKind, ReadFile, Run, Shell
 from harness.waiting import Deadline
 
 _BOOT_ID = (
@@ -19,6 +19,10 @@ class WindowsGuest(GuestKind):
     def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:  # noqa: ARG002 - as for all kinds
         """The time of the last boot, in ticks."""
         return run(_BOOT_ID, deadline).stdout.strip()
+
+    def shut_down(self, run: Run, shell: Shell, deadline: Deadline) -> None:  # noqa: ARG002 - as for all kinds
+        """By shutdown.exe: really off, so that nothing of a hibernated kernel is in the image."""
+        run("shutdown.exe /s /f /t 0", deadline)
 
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
         """SHA-256 of a file in the guest, by certutil.

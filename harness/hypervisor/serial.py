@@ -27,6 +27,15 @@ class SerialLog:
             file.seek(since)
             return file.read().decode(errors="replace")
 
+    def read(self, since: int) -> tuple[str, int]:
+        """What was written after the mark, and the mark behind it."""
+        if not self.path.exists():
+            return "", since
+        with self.path.open("rb") as file:
+            file.seek(since)
+            content = file.read()
+        return content.decode(errors="replace"), since + len(content)
+
     def tail(self, lines: int = 5) -> list[str]:
         """The last lines that are not empty."""
         start = max(0, self.size() - 16384)

@@ -15,6 +15,7 @@ from harness.images.cache import (
     remove_broken_builds,
     remove_stale,
 )
+from harness.images.installed import find_installed, installed_profile, newest_installed
 from harness.images.recipe import load_recipe, load_recipes
 from harness.steps import step
 from harness.waiting import Deadline
@@ -33,8 +34,12 @@ __all__ = [
 def ensure(name: str, *, rebuild: bool = False) -> Image:
     """The image of this name for the files as they are now, built first where the cache has none.
 
-    Raises UsageError when there is no such recipe and ImageBuildError when it cannot be built.
+    One that is installed from a medium has to be there already. Raises UsageError when there is no such recipe or image,
+    and ImageBuildError when it cannot be built.
     """
+    profile = installed_profile(name)
+    if profile is not None:
+        return find_installed(profile)
     recipe = load_recipe(name)
     wanted = recipe.image_hash()
     path = images_root() / f"{name}-{wanted}"
@@ -56,5 +61,5 @@ def lock_packages(name: str) -> tuple[Path, int]:
 
 
 def wanted_hashes() -> frozenset[str]:
-    """Hashes of the images that the recipes of this checkout make now."""
-    return frozenset(recipe.image_hash() for recipe in load_recipes())
+    """Hashes of the images that the recipes of this checkout make now, and of the newest installed ones."""
+    return frozenset(recipe.image_hash() for recipe in load_recipes()) | newest_installed()

@@ -1,0 +1,1 @@
+"""Images that are installed from a medium which the user provides."""
