@@ -46,6 +46,8 @@ class MachineSettings(_Section):
     vmcoreinfo: bool = False
     guest_agent: bool = False
     power_states: bool = False
+    debugger: Literal["none", "serial", "net"] = "none"
+    debugger_port: Port = 50000
 
     @model_validator(mode="after")
     def _secure_boot_is_of_efi(self) -> Self:

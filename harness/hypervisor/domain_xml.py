@@ -20,8 +20,10 @@ from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 MANAGEMENT_MAC = "52:54:00:77:66:01"
+DEBUGGER_MAC = "52:54:00:77:66:02"
 _MANAGEMENT_SLOT = 0x10  # on the root bus: nothing that libvirt places by itself goes this high
 _FIRST_TEST_SLOT = 0x11
+_DEBUGGER_SLOT = 0x19  # behind the last test NIC; debug.ps1 in the guest finds it there
 
 # QEMU 7.2's TCG runs iretq in user mode with supervisor rights: with SMAP on, that crashes the guest's kernel.
 # "Enhanced" and "fast short" rep movs and stos are carried out byte by byte: what clears and copies memory with wider
@@ -77,7 +79,7 @@ def render_domain(spec: DomainSpec) -> str:
     machine = spec.profile.machine
     kvm = spec.accelerator.kind == "kvm"
     firmware = machine.firmware == "efi"
-    arguments = [*_firmware_arguments(spec), *_management_arguments(spec.profile)]
+    arguments = [*_firmware_arguments(spec), *_management_arguments(spec.profile), *_debugger_arguments(spec.profile)]
     root = _DOMAIN(
         "domain",
         _E.name(spec.name),
@@ -218,3 +220,17 @@ def _management_arguments(profile: Profile) -> list[str]:
     model, place = profile.machine.management_nic, f"bus=pcie.0,addr=0x{_MANAGEMENT_SLOT:x}"
     device = f"{model},netdev=mgmt,mac={MANAGEMENT_MAC},{place},romfile="
     return ["-netdev", ",".join(["user,id=mgmt,restrict=on", *forwards]), "-device", device]
+
+
+def _debugger_arguments(profile: Profile) -> list[str]:
+    """What a kernel debugger gets in at: a second serial port on a TCP port of this host, or a NIC of its own."""
+    machine = profile.machine
+    if machine.debugger == "serial":
+        listen = f"socket,id=debugger,host=127.0.0.1,port={machine.debugger_port},server=on,wait=off"
+        return ["-chardev", listen, "-device", "isa-serial,chardev=debugger,index=1"]
+    if machine.debugger == "net":
+        # A model that KDNET has a driver for, on a network of its own: the guest reaches this host as 10.0.3.2.
+        place = f"bus=pcie.0,addr=0x{_DEBUGGER_SLOT:x}"
+        device = f"e1000e,netdev=debugger,mac={DEBUGGER_MAC},{place},romfile="
+        return ["-netdev", "user,id=debugger,net=10.0.3.0/24", "-device", device]
+    return []

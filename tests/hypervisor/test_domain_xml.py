@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from harness.config import known_profiles, load_profile
+from harness.config import known_profiles, load_profile, profiles_root
 from harness.errors import HostError, MachineError
 from harness.hypervisor.accelerator import Accelerator
 from harness.hypervisor.connection import connect
@@ -186,6 +187,22 @@ def test_secure_boot_takes_its_own_firmware_and_smm(windows, monkeypatch):
 
     assert "<smm" in rendered
     assert "secboot" in rendered
+
+
+def test_a_debugger_gets_in_only_where_it_was_asked_for(windows):
+    plain = render_domain(windows)
+    serial = render_domain(with_machine(windows, debugger="serial", debugger_port=50007))
+    net = render_domain(with_machine(windows, debugger="net"))
+
+    assert "debugger" not in plain
+    assert "socket,id=debugger,host=127.0.0.1,port=50007,server=on,wait=off" in serial
+    assert "isa-serial,chardev=debugger,index=1" in serial
+    # debug.ps1 tells KDNET the place of this NIC, in decimal.
+    place = re.search(r"e1000e,netdev=debugger,mac=[^,]+,bus=pcie.0,addr=0x([0-9a-f]+)", net)
+    script = (profiles_root() / "windows" / "setup" / "debug.ps1").read_text()
+    assert f"$BusParameters = '0.{int(place[1], 16)}.0'" in script
+    assert "net=10.0.3.0/24" in net
+    assert "$HostAddress = '10.0.3.2'" in script
 
 
 @pytest.mark.parametrize("accelerator", [TCG, KVM])
