@@ -14,6 +14,7 @@ INBOUND = "Protocol LocalPort InterfaceAlias Program IcmpType"
 # NetConnection, ScheduledTasks and PKI were held against the syntax in Microsoft's own documents; of the others what is
 # used is older than PowerShell 5.1.
 MODULES: dict[str, dict[str, str]] = {
+    "cimcmdlets": {"Get-CimInstance": "ClassName Filter"},
     "configdefender": {"Add-MpPreference": "ExclusionPath"},
     "dism": {"Add-WindowsCapability": "Online Name", "Get-WindowsCapability": "Online Name"},
     "microsoft.powershell.archive": {"Expand-Archive": "LiteralPath DestinationPath Force"},
@@ -32,7 +33,7 @@ MODULES: dict[str, dict[str, str]] = {
     "microsoft.powershell.management": {
         "Add-Content": "LiteralPath Value Encoding",
         "Copy-Item": "Path LiteralPath Destination Force Recurse",
-        "Get-ChildItem": "Path Filter Recurse",
+        "Get-ChildItem": "Path LiteralPath Filter Recurse Directory File",
         "Get-Content": "LiteralPath Raw",
         "Get-Item": "LiteralPath Path",
         "Get-PSDrive": "PSProvider",
@@ -52,10 +53,16 @@ MODULES: dict[str, dict[str, str]] = {
         "Stop-Service": "Name Force",
         "Test-Path": "LiteralPath",
     },
-    "microsoft.powershell.security": {"ConvertTo-SecureString": "String AsPlainText Force"},
+    "microsoft.powershell.security": {
+        "ConvertTo-SecureString": "String AsPlainText Force",
+        "Get-AuthenticodeSignature": "LiteralPath",
+    },
     "microsoft.powershell.utility": {
         "Add-Type": "Path",
         "ConvertFrom-Json": "",
+        "ConvertTo-Json": "InputObject Compress",
+        "Get-FileHash": "LiteralPath Algorithm",
+        "Select-String": "LiteralPath Pattern SimpleMatch Quiet",
         "New-Object": "TypeName ArgumentList",
         "Out-String": "",
         "Select-Object": "First",

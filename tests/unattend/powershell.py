@@ -76,6 +76,35 @@ def functions(source: bytes) -> set[str]:
     }
 
 
+def overwritten_parameters(source: bytes) -> list[str]:
+    """Parameters that the script they belong to assigns to; a name in other capitals is the same variable."""
+    root = parse(source)
+    declared = {
+        text(child).lower()
+        for block in root.children
+        if block.type == "param_block"
+        for node in walk(block)
+        if node.type == "script_parameter"
+        for child in node.children
+        if child.type == "variable"
+    }
+    assigned = [
+        text(variable)
+        for node in walk(root)
+        if node.type in {"left_assignment_expression", "foreach_statement"} and not _inside_function(node)
+        for variable in [next((found for found in walk(node) if found.type == "variable"), None)]
+        if variable is not None and (node.type == "foreach_statement" or text(variable) == text(node))
+    ]
+    return [name for name in assigned if name.lower() in declared]
+
+
+def _inside_function(node: Node) -> bool:
+    above = node.parent
+    while above is not None and above.type != "function_statement":
+        above = above.parent
+    return above is not None
+
+
 def _parameters(elements: Node | None) -> tuple[tuple[str, str], ...]:
     parts: list[tuple[str, str]] = []
     for child in elements.children if elements else ():

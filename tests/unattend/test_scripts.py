@@ -32,6 +32,7 @@ def complaints(source: bytes) -> list[str]:
         found.append("has tabs or carriage returns")
     musts = ("#requires -Version 5.1", "Set-StrictMode -Version 3.0", "$ErrorActionPreference = 'Stop'")
     found += [f"lacks the line '{must}'" for must in musts if must not in text.splitlines()]
+    found += [f"assigns to its own parameter {name}" for name in powershell.overwritten_parameters(source)]
     for command in powershell.commands(source):
         found += [f"line {command.line}: {problem}" for problem in judge(command, known(source))]
     return found
@@ -152,6 +153,8 @@ def test_the_rules_let_a_good_script_pass():
         (b"\n", b"\r\n", "carriage returns"),
         (b"Set-StrictMode -Version 3.0", b"", "lacks the line 'Set-StrictMode"),
         (b"$ErrorActionPreference = 'Stop'", b"$ErrorActionPreference = 'Continue'", "lacks the line '$Error"),
+        (b"Set-StrictMode", b"param([string] $File)\n$file = 'x'\nSet-StrictMode", "its own parameter $file"),
+        (b"Set-StrictMode", b"param($One)\nforeach ($one in 1, 2) { $one }\nSet-StrictMode", "its own parameter $one"),
         (b"Get-Service", b"gsv", "'gsv' is not known"),
         (b"Get-Service", b"Get-Servce", "'Get-Servce' is not known"),
         (b"| Out-Null", b"| % { $_ }", "'%' is not known"),
