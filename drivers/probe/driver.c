@@ -162,52 +162,108 @@ static void put_event(text_buffer *text, const WFPCALLOUT_EVENT *event)
     text_add(text, "}");
 }
 
-static void events(json_request *request)
+/* Events off the driver's ring, `most` at once; the caller frees them. */
+static WFPCALLOUT_EVENTS *read_events(DWORD most, DWORD *error)
 {
-    DWORD most = (DWORD)json_number(request, "max", 256);
     most = most < 1 ? 1 : most > 4096 ? 4096 : most;
     DWORD size = (DWORD)(sizeof(WFPCALLOUT_EVENTS) + most * sizeof(WFPCALLOUT_EVENT)), got = 0;
     WFPCALLOUT_EVENTS *head = calloc(1, size);
     if (!head) {
-        reply_win32(request, ERROR_NO_SYSTEM_RESOURCES, "Reading events");
-        return;
+        *error = ERROR_NO_SYSTEM_RESOURCES;
+        return NULL;
     }
-    DWORD error = control(IOCTL_WFPCALLOUT_READ_EVENTS, NULL, 0, head, size, &got);
-    if (!error && (got < sizeof *head || head->event_size != sizeof(WFPCALLOUT_EVENT) ||
-                   sizeof *head + (uint64_t)head->count * head->event_size > got))
-        error = ERROR_REVISION_MISMATCH;
+    *error = control(IOCTL_WFPCALLOUT_READ_EVENTS, NULL, 0, head, size, &got);
+    if (!*error && (got < sizeof *head || head->event_size != sizeof(WFPCALLOUT_EVENT) ||
+                    sizeof *head + (uint64_t)head->count * head->event_size > got))
+        *error = ERROR_REVISION_MISMATCH;
+    return head;
+}
+
+static void put_events(text_buffer *text, const WFPCALLOUT_EVENTS *head)
+{
+    const WFPCALLOUT_EVENT *event = (const WFPCALLOUT_EVENT *)(head + 1);
+    text_add(text, ",\"dropped\":%llu,\"next_seq\":%llu,\"events\":[", (unsigned long long)head->dropped,
+             (unsigned long long)head->next_seq);
+    for (uint32_t i = 0; i < head->count; i++) {
+        if (i)
+            text_add(text, ",");
+        put_event(text, &event[i]);
+    }
+    text_add(text, "]");
+}
+
+static void put_stats(text_buffer *text, const WFPCALLOUT_STATS *stats)
+{
+#define FIELD(name) text_add(text, ",\"" #name "\":%llu", (unsigned long long)stats->name)
+    FIELD(rules); FIELD(flow_contexts); FIELD(pending_injections); FIELD(held_clones); FIELD(injected);
+    FIELD(inject_failed); FIELD(events_dropped); FIELD(injection_handles); FIELD(redirect_handles);
+#undef FIELD
+}
+
+static void events(json_request *request)
+{
+    DWORD error;
+    WFPCALLOUT_EVENTS *head = read_events((DWORD)json_number(request, "max", 256), &error);
     if (error) {
         reply_win32(request, error, "Reading events");
     } else {
-        const WFPCALLOUT_EVENT *event = (const WFPCALLOUT_EVENT *)(head + 1);
         text_buffer text = {0};
         reply_begin(&text, request);
-        text_add(&text, ",\"dropped\":%llu,\"next_seq\":%llu,\"events\":[", (unsigned long long)head->dropped,
-                 (unsigned long long)head->next_seq);
-        for (uint32_t i = 0; i < head->count; i++) {
-            if (i)
-                text_add(&text, ",");
-            put_event(&text, &event[i]);
-        }
-        text_add(&text, "]");
+        put_events(&text, head);
         reply_send(&text);
     }
     free(head);
 }
 
 /* A drain waits inside the driver, so it has a handle of its own: I/O on one synchronous handle is serialised. */
-static void drain(json_request *request)
+static DWORD wait_for_driver(json_request *request, WFPCALLOUT_RESULT *result)
 {
     uint32_t timeout = (uint32_t)json_number(request, "timeout_ms", 10000);
-    WFPCALLOUT_RESULT result = {0};
     DWORD got = 0, error = 0;
     HANDLE own = open_device("\\\\.\\WfpCallout");
     if (own == INVALID_HANDLE_VALUE ||
-        !DeviceIoControl(own, IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, &result, sizeof result, &got, NULL))
+        !DeviceIoControl(own, IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, result, sizeof *result, &got, NULL))
         error = GetLastError();
     if (own != INVALID_HANDLE_VALUE)
         CloseHandle(own);
+    return error;
+}
+
+static void drain(json_request *request)
+{
+    WFPCALLOUT_RESULT result = {0};
+    DWORD error = wait_for_driver(request, &result);
     reply_status(request, error, &result, "seq", "The driver still has work or injections pending.");
+}
+
+/* Rules away, a drain, then events and counters: what is asked after every scenario, in one round trip. */
+static void settle(json_request *request)
+{
+    WFPCALLOUT_RESULT result = {0};
+    WFPCALLOUT_STATS stats = {0};
+    WFPCALLOUT_EVENTS *head = NULL;
+    DWORD got = 0;
+    DWORD error = control(IOCTL_WFPCALLOUT_CLEAR_RULES, NULL, 0, &result, sizeof result, &got);
+    if (!error && result.status >= 0)
+        error = wait_for_driver(request, &result);
+    if (error || result.status < 0) {
+        reply_status(request, error, &result, "seq", "The driver still has rules, work or injections pending.");
+        return;
+    }
+    head = read_events((DWORD)json_number(request, "max", 256), &error);
+    if (!error)
+        error = control(IOCTL_WFPCALLOUT_GET_STATS, NULL, 0, &stats, sizeof stats, &got);
+    if (error) {
+        reply_win32(request, error, "Reading the driver's events and counters");
+    } else {
+        text_buffer text = {0};
+        reply_begin(&text, request);
+        text_add(&text, ",\"seq\":%llu", (unsigned long long)result.value);
+        put_events(&text, head);
+        put_stats(&text, &stats);
+        reply_send(&text);
+    }
+    free(head);
 }
 
 static void stats(json_request *request)
@@ -221,10 +277,8 @@ static void stats(json_request *request)
     }
     text_buffer text = {0};
     reply_begin(&text, request);
-#define FIELD(name) text_add(&text, ",\"" #name "\":%llu", (unsigned long long)stats.name)
-    FIELD(rules); FIELD(flow_contexts); FIELD(pending_injections); FIELD(held_clones); FIELD(injected);
-    FIELD(inject_failed); FIELD(events); FIELD(events_dropped); FIELD(injection_handles); FIELD(redirect_handles);
-#undef FIELD
+    put_stats(&text, &stats);
+    text_add(&text, ",\"events\":%llu", (unsigned long long)stats.events);
     reply_send(&text);
 }
 
@@ -326,7 +380,7 @@ bool driver_op(const char *op, json_request *request)
 {
     static const struct { const char *op; void (*function)(json_request *); bool apart; } operations[] = {
         {"drv_version", version, false}, {"drv_add_rule", add_rule, false}, {"drv_remove_rule", remove_rule, false},
-        {"drv_clear", clear_rules, false}, {"drv_events", events, false}, {"drv_drain", drain, true},
+        {"drv_clear", clear_rules, false}, {"drv_events", events, false}, {"drv_drain", drain, true}, {"drv_settle", settle, true},
         {"drv_stats", stats, false}, {"drv_inject", inject, false}, {"drv_lab", lab, true},
         {"drv_open", open_op, false}, {"drv_close", close_op, false}, {"drv_ioctl", raw_ioctl, true},
     };

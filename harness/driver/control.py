@@ -15,6 +15,10 @@ from harness.wfp import layer_id, status_name, status_ok
 
 _DRAIN_SECONDS = 10.0
 _EVENTS_AT_ONCE = 256
+ERROR_FILE_NOT_FOUND = 2  # the device does not exist: no driver that has the control interface is loaded
+
+
+_NO_COUNTERS = ("id", "ok", "seq", "dropped", "next_seq")
 
 
 class RuleRefused(GuestError):
@@ -35,6 +39,14 @@ class EventBatch:
     dropped: int
     events: Sequence[Mapping[str, Any]]
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The driver after its rules were taken away and its work was done."""
+
+    events: EventBatch
+    stats: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +220,28 @@ class DriverControl:
 
     def read_events(self) -> EventBatch:
         """Take the oldest events off the driver's ring; an empty batch when there are none."""
-        reply = self._probe.request("drv_events", max=_EVENTS_AT_ONCE)
-        events = tuple(reply.get("events", ()))
-        return EventBatch(dropped=int(reply.get("dropped", 0)), events=events, more=len(events) >= _EVENTS_AT_ONCE)
+        return _batch(self._probe.request("drv_events", max=_EVENTS_AT_ONCE))
 
     def drain(self, *, seconds: float = _DRAIN_SECONDS) -> int:
         """Wait until the driver has done its own work and no injection is pending; number of its marker event."""
         reply = self._probe.request("drv_drain", seconds=seconds, timeout_ms=int(seconds * 1000))
         return int(reply["seq"])
 
+    def settle(self, *, seconds: float = _DRAIN_SECONDS) -> Settled | None:
+        """Take all rules away, drain, read events and counters, in one round trip; None: the driver is not loaded."""
+        try:
+            reply = self._probe.request(
+                "drv_settle", seconds=seconds, timeout_ms=int(seconds * 1000), max=_EVENTS_AT_ONCE
+            )
+        except ProbeError as error:
+            if error.code == ERROR_FILE_NOT_FOUND:
+                return None
+            raise
+        return Settled(events=_batch(reply), stats=_counters(reply))
+
     def stats(self) -> dict[str, int]:
         """The driver's counters, by the names of WFPCALLOUT_STATS."""
-        reply = self._probe.request("drv_stats")
-        return {name: value for name, value in reply.items() if name not in ("id", "ok") and isinstance(value, int)}
+        return _counters(self._probe.request("drv_stats"))
 
     def version(self) -> int:
         """Version of the control interface that the driver speaks."""
@@ -250,6 +271,15 @@ class DriverControl:
             if refused.ntstatus is None:
                 raise
             return {"status": int(refused.ntstatus)} | refused.reply
+
+
+def _batch(reply: Mapping[str, Any]) -> EventBatch:
+    events = tuple(reply.get("events", ()))
+    return EventBatch(dropped=int(reply.get("dropped", 0)), events=events, more=len(events) >= _EVENTS_AT_ONCE)
+
+
+def _counters(reply: Mapping[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in reply.items() if name not in _NO_COUNTERS and isinstance(value, int)}
 
 
 def _context_of(remote: str | None) -> int:

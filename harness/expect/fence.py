@@ -6,7 +6,7 @@ own work and puts a marker into its ring; a second ping brings out what that wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from harness.errors import DeadlineExpired, GuestHung
@@ -29,11 +29,20 @@ class Drainer(Protocol):
         """Wait until the driver's own work is done; the number of the marker it then recorded."""
 
 
-class Fence:
-    """Call it between acting and expecting."""
+_LOOK_SECONDS = 1.0
 
-    def __init__(self, stations: Sequence[Pinger], driver: Drainer | None, trace: Trace) -> None:
+
+class Fence:
+    """Call it between acting and expecting.
+
+    `alarm` raises what ended the guest; it is asked when a ping stays away for a second.
+    """
+
+    def __init__(
+        self, stations: Sequence[Pinger], driver: Drainer | None, trace: Trace, alarm: Callable[[], None] | None = None
+    ) -> None:
         self._stations, self._driver, self._trace = stations, driver, trace
+        self._alarm = alarm
 
     def __call__(self, *, seconds: float = 20.0) -> None:
         """Return when everything that was set off before has happened and been recorded.
@@ -56,7 +65,15 @@ class Fence:
 
     def _ping(self, deadline: Deadline) -> None:
         for stations in self._stations:
-            stations.ping(deadline)
+            while True:
+                try:
+                    stations.ping(deadline.sub(_LOOK_SECONDS) if self._alarm is not None else deadline)
+                    break
+                except DeadlineExpired:
+                    if self._alarm is not None:
+                        self._alarm()
+                    if deadline.expired or self._alarm is None:
+                        raise
 
     def _read_until(self, marker: int, deadline: Deadline) -> None:
         self._trace.refresh()

@@ -16,6 +16,7 @@ from harness.driver import (
     deploy,
     load_package_for,
 )
+from harness.driver.control import ERROR_FILE_NOT_FOUND
 from harness.driver.deploy import ServiceState
 from harness.errors import (
     AuthenticationFailed,
@@ -40,7 +41,6 @@ from harness.traffic import Stations
 from harness.waiting import Deadline
 
 _SNAPSHOT = "warm"
-_ERROR_FILE_NOT_FOUND = 2  # what opening a device that does not exist answers
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 10.0
 _BOOTED_SECONDS = 15.0
@@ -139,7 +139,7 @@ class GuestBench:
         self.stations.close()
 
     def fresh(self) -> None:
-        """Put the guest back to the state in which the bench was opened."""
+        """Put the guest back to the state in which the bench was opened; the driver's ring is empty then."""
         self.stations.reset()
         done = self.machine.revert(_SNAPSHOT)
         self._serial_mark = self.serial_size()
@@ -159,8 +159,7 @@ class GuestBench:
         self.probe.request("drv_close")
         self.service.stop()  # its dynamic session goes with it, and with that every object it added
         self.service.start()
-        if self.control is not None:
-            self.control.drain()
+        self._empty_ring()
 
     def check(self) -> None:
         """Raise what broke the guest, if something did."""
@@ -232,6 +231,7 @@ class GuestBench:
         self.probe = self.guest.probe()
         self.service.quick = True
         self.control = self._find_control()
+        self._empty_ring()
         self.facts["control"] = "wfpcallout" if self.control is not None else "none"
         with step("wait for the test NIC"):
             self.stations.ping(Deadline(_ANSWER_SECONDS))
@@ -242,10 +242,14 @@ class GuestBench:
         try:
             control.version()
         except ProbeError as error:
-            if self.options.driver is None or error.code != _ERROR_FILE_NOT_FOUND:
+            if self.options.driver is None or error.code != ERROR_FILE_NOT_FOUND:
                 raise
             return None
         return control
+
+    def _empty_ring(self) -> None:
+        if self.control is not None:
+            self.control.settle()
 
     def _find_bugcheck(self) -> None:
         found = _BUGCHECK.search(self.machine.serial.text(self._serial_mark))

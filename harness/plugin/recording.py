@@ -23,7 +23,7 @@ class Scene:
         self.folder = folder
         self.witness = witness
         self.trace = Trace(bench.control)
-        self.fence = Fence([bench.stations], bench.control, self.trace)
+        self.fence = Fence([bench.stations], bench.control, self.trace, bench.check)
         self.steps: list[StepEvent] = []
         self.problem: BaseException | None = None
         self.serial_start = bench.serial_size()
@@ -31,22 +31,20 @@ class Scene:
     def check(self, *, may_stop_driver: bool) -> None:
         """What must hold after every scenario; raises ExpectationFailed, or what the bench finds broken."""
         self.bench.check()
-        running = self.bench.driver_runs()
-        if not running:
-            if may_stop_driver:
-                return
-            raise ExpectationFailed("After the scenario the driver was no longer running.")
         control = self.bench.control
-        if control is None:
+        settled = control.settle() if control is not None else None
+        if settled is None and not may_stop_driver and not (control is None and self.bench.driver_runs()):
+            raise ExpectationFailed("After the scenario the driver was no longer running.")
+        if settled is None:
             return
-        control.clear()
-        control.drain()
-        self.trace.refresh()
+        self.trace.take_batch(settled.events)
+        if settled.events.more:
+            self.trace.refresh()
         if self.trace.dropped:
             raise ExpectationFailed(
                 f"The driver's ring had no room for {self.trace.dropped} events: the trace has gaps."
             )
-        check_stats(control.stats(), self.trace)
+        check_stats(settled.stats, self.trace)
 
     def save(self) -> None:
         """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""
@@ -104,8 +102,6 @@ def open_scene(bench: Bench, folder: ScenarioFolder) -> Iterator[Scene]:
         scene = Scene(bench, folder, witness)
         unsubscribe = subscribe(scene.steps.append)
         try:
-            scene.trace.refresh()
-            scene.trace.clear()
             yield scene
         finally:
             unsubscribe()

@@ -59,10 +59,14 @@ class Trace:
         new = 0
         while True:
             batch = self._source.read_events()
-            self.dropped = batch.dropped
-            new += self.take(batch.events)
+            new += self.take_batch(batch)
             if not batch.more:
                 return new
+
+    def take_batch(self, batch: EventBatch) -> int:
+        """Add what one look at the ring brought; returns how many events that were."""
+        self.dropped = batch.dropped
+        return self.take(batch.events)
 
     def take(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Add events that were read by other means; returns how many."""

@@ -153,6 +153,24 @@ def test_events_drain_and_stats(driver, fake):
     assert driver.stats() == {"rules": 2, "injected": 1}
 
 
+def test_settle_reads_events_and_counters_in_one_round_trip(driver, fake):
+    fake.answers["drv_settle"] = {"seq": 4, "dropped": 1, "next_seq": 5, "events": [{"seq": 4}], "held_clones": 2}
+
+    settled = driver.settle(seconds=2)
+
+    assert (settled.events.dropped, list(settled.events.events)) == (1, [{"seq": 4}])
+    assert settled.stats == {"held_clones": 2}
+    assert fake.last == {"op": "drv_settle", "timeout_ms": 2000, "max": 256}
+
+
+def test_only_a_missing_device_is_taken_for_a_driver_that_is_not_loaded(driver, fake):
+    fake.answers["drv_settle"] = {"ok": False, "error": "ERROR_FILE_NOT_FOUND", "code": 2}
+    assert driver.settle() is None
+    fake.answers["drv_settle"] = {"ok": False, "error": "ERROR_ACCESS_DENIED", "code": 5}
+    with pytest.raises(ProbeError, match="ERROR_ACCESS_DENIED"):
+        driver.settle()
+
+
 def test_inject_takes_the_family_from_the_packet(driver, fake):
     fake.answers["drv_inject"] = {"status": 0}
 

@@ -9,10 +9,11 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from harness.errors import DeadlineExpired, ExpectationFailed, GuestHung, UsageError
+from harness.errors import DeadlineExpired, ExpectationFailed, GuestCrashed, GuestHung, UsageError
 from harness.expect import Fence, expect, timeline_at
 from harness.guest import ProbeClient, ProbeListener
 from harness.trace import Trace
+from harness.waiting import Deadline
 
 MACS = {"src": "52:54:00:77:66:10", "dst": "02:00:c0:00:02:01"}
 
@@ -199,3 +200,21 @@ def test_a_fence_that_does_not_close_is_a_hang() -> None:
 
     with pytest.raises(GuestHung, match=r"did not close within 0 s.*marker, event 7"):
         Fence([driver], driver, Trace(driver))(seconds=0.05)
+
+
+def test_a_fence_looks_for_what_ended_the_guest_when_no_ping_comes_back() -> None:
+    class Silent:
+        asked = 0
+
+        def ping(self, deadline: Deadline) -> None:
+            self.asked += 1
+            raise DeadlineExpired("Waited for the guest to answer a ping, in vain.")
+
+    def crashed() -> None:
+        if silent.asked == 2:
+            raise GuestCrashed("bugcheck", code=0xD1)
+
+    silent = Silent()
+    with pytest.raises(GuestCrashed):
+        Fence([silent], None, Trace(), crashed)(seconds=60)
+    assert silent.asked == 2

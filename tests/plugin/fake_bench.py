@@ -34,11 +34,12 @@ class FakeControl:
         events, self.pending = self.pending, []
         return SimpleNamespace(dropped=self.dropped, events=events, more=False)
 
-    def clear(self):
+    def settle(self):
+        if not self.bench.running:
+            return None
         self.cleared += 1
-
-    def stats(self):
-        return self.counters
+        self.record(MARKER)
+        return SimpleNamespace(events=self.read_events(), stats=self.counters)
 
 
 class FakeStations:
