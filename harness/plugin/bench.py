@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -115,7 +117,8 @@ class GuestBench:
         self.control: DriverControl | None = None
         self.facts: dict[str, object] = {
             "guest": profile.name, "guest_title": profile.title, "image": image.hash,
-            "driver": self.package.path.name, "nic": machine.nics[0].model,
+            "driver": self.package.path.name, "driver_sha256": sha256(self.package.path.read_bytes()).hexdigest(),
+            "nic": machine.nics[0].model, "harness": version("wfp-hil"),
         }  # fmt: skip
 
     def open(self) -> None:
