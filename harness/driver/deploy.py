@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,13 +76,17 @@ _STATES = {
 
 @dataclass(slots=True)
 class DriverService:
-    """The service of a driver in a guest; `quick` goes through the running probe instead of sc.exe."""
+    """The service of a driver in a guest; `quick` goes through the running probe instead of sc.exe.
+
+    `confirm` is called once, after the first start: it checks that what runs is what was sent.
+    """
 
     guest: Guest
     name: str
     path: str
     quick: bool = False
     serial_log: Path | None = None
+    confirm: Callable[[], None] | None = None
 
     def create(self) -> None:
         """Make the service; one of that name with the same path is kept.
@@ -106,6 +110,9 @@ class DriverService:
             state = self._settled(ServiceState.START_PENDING)
             if state is not ServiceState.RUNNING:
                 raise self._not_started(0, f"the service is {state}", mark)
+            confirm, self.confirm = self.confirm, None
+            if confirm is not None:
+                confirm()
 
     def stop(self) -> None:
         """Unload the driver; comes back when it is unloaded. One that does not run is no error.
@@ -224,12 +231,25 @@ def deploy(
     with step("deploy the driver", driver=package.path.name):
         if probe is not None:
             guest.upload(probe, PROBE_PATH)
+        if guest.kind.name == "windows":
+            return _deploy_package(guest, package, serial_log)
         remote = rf"{WORK_FOLDER}\{package.service}.sys"
         with _signed(package) as local:
             guest.upload(local, remote)
         service = DriverService(guest=guest, name=package.service, path=remote, serial_log=serial_log)
         service.create()
     return service
+
+
+def _deploy_package(guest: Guest, package: DriverPackage, serial_log: Path | None) -> DriverService:
+    """Windows installs packages: made of the driver here, and checked once it runs."""
+    from harness.driver.windows_deploy import install  # it is built on DriverService
+    from harness.driver.windows_package import make_package
+
+    with TemporaryDirectory(prefix="wfp-hil-package-") as folder:
+        signer = make_certificate(certificate_folder())
+        made = make_package(package.path, Path(folder) / package.service, signer=signer)
+        return install(guest, made, serial_log=serial_log).service
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 from harness.driver.deploy import DriverService, ServiceState, deploy
 from harness.driver.package import DriverPackage, load_package
 from harness.errors import DeployError, DriverStartError
+from harness.guest.reference import ReferenceGuest
 from harness.guest.transport import CommandResult
 from harness.process import run
 
@@ -19,6 +20,8 @@ def state(number, name):
 
 class FakeGuest:
     """A guest whose sc.exe says what it is told; an answer may be a list, used up one by one."""
+
+    kind = ReferenceGuest()
 
     def __init__(self, fake):
         self.fake = fake
