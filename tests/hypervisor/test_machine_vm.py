@@ -141,6 +141,32 @@ def test_a_panicking_guest_is_told_from_a_reboot_and_repaired(ticking):
     ticking.check()
 
 
+def test_a_guest_that_panicked_can_be_resumed_to_write_its_dump(ticking):
+    lost = threading.Event()
+    ticking.on_lost(lambda error: lost.set())
+
+    ticking.monitor().hmp("o /b 0x505 1")
+    assert lost.wait(10)
+    ticking.resume()
+
+    mark = ticking.serial.size()
+    wait_for(lambda: True if ticks(ticking.serial.text(mark)) else None, Deadline(20), "a tick after the panic")
+    assert ticking.condition is Condition.PANICKED
+
+
+def test_a_guest_that_writes_its_dump_itself_is_not_stopped(ticking):
+    lost = threading.Event()
+    ticking.on_lost(lambda error: lost.set())
+
+    ticking.monitor().hmp("o /b 0x505 2")  # what virtio-win's pvpanic driver writes while Windows dumps
+    assert lost.wait(10)
+
+    with pytest.raises(MachineLost, match="reported a crash of its kernel, and writes its dump"):
+        ticking.check()
+    mark = ticking.serial.size()
+    wait_for(lambda: True if ticks(ticking.serial.text(mark)) else None, Deadline(20), "a tick after the report")
+
+
 def test_a_new_boot_id_is_a_reboot(ticking):
     ticking.observe_boot_id("first")
     ticking.observe_boot_id("first")

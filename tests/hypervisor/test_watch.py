@@ -9,7 +9,7 @@ import pytest
 from harness.errors import MachineLost
 from harness.hypervisor.connection import connect
 from harness.hypervisor.serial import SerialLog
-from harness.hypervisor.watch import Condition, Watch
+from harness.hypervisor.watch import Bugcheck, Condition, Watch
 from harness.waiting import Deadline, wait_for
 
 XML = "<domain type='test'><name>wfp-hil-w</name><memory>1024</memory><os><type>hvm</type></os></domain>"
@@ -97,3 +97,41 @@ def test_a_reboot_is_no_loss_where_it_is_expected(watch, domain):
         watch.lose(Condition.GONE, "is gone")
     with pytest.raises(MachineLost, match="is gone"):
         watch.check()
+
+
+def test_a_guest_that_switches_itself_off_is_told_from_one_that_is_destroyed(watch, domain):
+    domain.shutdown()
+
+    wait_for(lambda: True if watch.condition is Condition.SWITCHED_OFF else None, Deadline(10), "the end")
+    with pytest.raises(MachineLost, match="is gone: the guest shut down"):
+        watch.check()
+
+
+def test_reboots_are_counted_expected_or_not(connection, watch, domain):
+    with watch.expecting_reboot():
+        watch._reset(connection, domain, None)
+        watch.check()
+    watch._reset(connection, domain, None)
+    assert watch.resets == 2
+    with pytest.raises(MachineLost, match="rebooted by itself"):
+        watch.check()
+
+
+# As QEMU's documentation of GUEST_PANICKED has it: five numbers under Hyper-V, of which the first is the code.
+HYPER_V = '{"action": "pause", "info": {"type": "hyper-v", "arg1": 209, "arg2": 2, "arg3": 3, "arg4": 4, "arg5": 5}}'
+
+
+def test_the_bugcheck_is_read_from_the_panic_event(connection, watch, domain):
+    watch._panicked(connection, domain, "GUEST_PANICKED", 0, 0, HYPER_V, None)
+
+    assert watch.bugcheck == Bugcheck(code=0xD1, parameters=(2, 3, 4, 5))
+    assert str(watch.bugcheck) == "bugcheck 0xD1 (0x2, 0x3, 0x4, 0x5)"
+    watch.follow(domain.UUIDString())  # a revert undoes it
+    assert watch.bugcheck is None
+
+
+@pytest.mark.parametrize("details", ["", "{}", '{"action": "pause"}', '{"info": {"type": "hyper-v", "arg1": 1}}'])
+def test_a_panic_device_that_tells_no_code_is_no_error(connection, watch, domain, details):
+    watch._panicked(connection, domain, "GUEST_PANICKED", 0, 0, details, None)
+
+    assert watch.bugcheck is None
