@@ -18,6 +18,7 @@ from harness.config import Profile, profiles_root
 from harness.errors import UsageError
 from harness.unattend.answer import render_answer
 from harness.unattend.plan import HELPER_ACCOUNT, InstallPlan
+from harness.unattend.schema import check_answer
 
 SETUP = "setup"
 _FOLDER = "windows"  # of vm-images: what all editions share
@@ -63,6 +64,7 @@ def setup_files(
 
     `test_certificate` (PEM) is the one that drivers are test-signed with; `build` and `server` say which Windows it is;
     `openssh` is a package of Win32-OpenSSH (.zip or .msi) for a guest without a network, None takes it from Windows.
+    Raises UsageError when Setup would stop at the answer file.
     """
     pfx_password = random_source.token_urlsafe(18)
     settings = {
@@ -81,7 +83,13 @@ def setup_files(
         "dump_mib": profile.machine.memory_mib + 512,
         "registry": registry_values(),
     }
-    files: dict[str, bytes | Path] = {"autounattend.xml": render_answer(plan)}
+    answer = render_answer(plan)
+    if problems := check_answer(answer, scripts=frozenset(path.name for path in setup_scripts())):
+        raise UsageError(
+            f"Windows Setup would not take the answer file: {problems[0]}",
+            hint="Look at the profile, --edition and --product-key; what is allowed is in unattend-schema.toml.",
+        )
+    files: dict[str, bytes | Path] = {"autounattend.xml": answer}
     if openssh is not None:
         files[f"{SETUP}/{settings['openssh']}"] = openssh
     files |= {f"{SETUP}/{path.name}": path for path in setup_scripts()}

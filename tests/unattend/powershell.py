@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -96,6 +97,81 @@ def overwritten_parameters(source: bytes) -> list[str]:
         if variable is not None and (node.type == "foreach_statement" or text(variable) == text(node))
     ]
     return [name for name in assigned if name.lower() in declared]
+
+
+AUTOMATIC = {
+    *("$_", "$null", "$true", "$false", "$args", "$input", "$matches", "$error"),
+    *("$lastexitcode", "$psscriptroot", "$erroractionpreference", "$progresspreference", "$psversiontable"),
+}
+
+
+def unset_variables(source: bytes, known: frozenset[str] = frozenset()) -> list[str]:
+    """Variables that are read and nowhere set, which strict mode makes an error; `known` are set by others."""
+    nodes = list(walk(parse(source)))
+    read = {_plain(text(node)) for node in nodes if node.type == "variable"}
+    return sorted(name for name in read - set_variables(source) - known - AUTOMATIC if not name.startswith("$env:"))
+
+
+def set_variables(source: bytes) -> set[str]:
+    """Variables that a script sets: assigned, counted, looped over, or given as parameters."""
+    found = set()
+    for node in walk(parse(source)):
+        if node.type in {"left_assignment_expression", "foreach_statement", "script_parameter"}:
+            inner = [child for child in walk(node) if child.type == "variable"]
+            chosen = inner[-1:] if node.type == "script_parameter" else inner[:1]
+            found |= {_plain(text(child)) for child in chosen}
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("$script:", "$").replace("${", "$").rstrip("}").replace("@", "$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """Parameters of a script or function: all, and those that must be given; in small letters, without the dollar."""
+
+    names: frozenset[str]
+    mandatory: frozenset[str]
+
+
+def script_parameters(source: bytes) -> Parameters:
+    """The param block at the top of a script."""
+    return _declared(next((node for node in parse(source).children if node.type == "param_block"), None))
+
+
+def function_parameters(source: bytes) -> dict[str, Parameters]:
+    """By name in small letters: what the functions of a script take."""
+    found = {}
+    for node in walk(parse(source)):
+        if node.type == "function_statement":
+            name = next(text(child) for child in node.children if child.type == "function_name")
+            found[name.lower()] = _declared(next((inner for inner in walk(node) if inner.type == "param_block"), None))
+    return found
+
+
+def _declared(block: Node | None) -> Parameters:
+    names, mandatory = set(), set()
+    for node in walk(block) if block else ():
+        if node.type == "script_parameter":
+            name = next(text(child) for child in node.children if child.type == "variable").lower().lstrip("$")
+            names.add(name)
+            if "mandatory = $true" in text(node).lower():
+                mandatory.add(name)
+    return Parameters(names=frozenset(names), mandatory=frozenset(mandatory))
+
+
+def calls_of_scripts(source: bytes) -> list[tuple[str, frozenset[str]]]:
+    """`& (Join-Path -Path $PSScriptRoot ... 'x.ps1') -One $1`: scripts with the parameters given, in small letters."""
+    found = []
+    for node in walk(parse(source)):
+        if node.type == "command" and re.match(r"[&.] \(Join-Path -Path \$PSScriptRoot", text(node)):
+            script = re.search(r"'([^']+\.ps1)'\)", text(node))
+            elements = next((child for child in node.children if child.type == "command_elements"), None)
+            if script is not None:
+                given = frozenset(name.lower().lstrip("-") for name, _ in _parameters(elements) if name)
+                found.append((script[1], given))
+    return found
 
 
 def _inside_function(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def test_a_package_of_openssh_comes_along(plan, secrets, tmp_path):
 def test_a_certificate_that_nobody_tried_with_winrm_is_refused(plan, tmp_path):
     with pytest.raises(UsageError, match="no RSA key"):
         make_files(plan, make_secrets(), tmp_path)
+
+
+def test_an_answer_file_that_setup_would_not_take_goes_onto_no_cd(plan, secrets, tmp_path):
+    with pytest.raises(UsageError, match=r"UserAccounts/LocalAccounts/LocalAccount/Name' has 21 characters"):
+        make_files(dataclasses.replace(plan, user="a-name-of-21-letters!"), secrets, tmp_path)
 
 
 def test_no_secret_is_twice_the_same(plan, secrets, tmp_path):

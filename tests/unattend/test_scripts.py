@@ -13,13 +13,15 @@ from harness.unattend.files import registry_values
 
 FOLDER = profiles_root() / "windows"
 SCRIPTS = sorted(FOLDER.rglob("*.ps1"))
-OWN = powershell.functions((FOLDER / "setup" / "report.ps1").read_bytes())
+REPORT = (FOLDER / "setup" / "report.ps1").read_bytes()
+OWN = powershell.function_parameters(REPORT)
+SHARED = frozenset(powershell.set_variables(REPORT) | {"$settings"})
 
 each_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 
 
-def known(source: bytes) -> set[str]:
-    return {name.lower() for name in OWN | powershell.functions(source)}
+def known(source: bytes) -> dict[str, powershell.Parameters]:
+    return OWN | powershell.function_parameters(source)
 
 
 def complaints(source: bytes) -> list[str]:
@@ -32,15 +34,22 @@ def complaints(source: bytes) -> list[str]:
         found.append("has tabs or carriage returns")
     musts = ("#requires -Version 5.1", "Set-StrictMode -Version 3.0", "$ErrorActionPreference = 'Stop'")
     found += [f"lacks the line '{must}'" for must in musts if must not in text.splitlines()]
+    found += [f"reads {name}, which nobody sets" for name in powershell.unset_variables(source, SHARED)]
+    # What looks like a drive or scope in a string is read as one.
+    found += [f"has {slip}, which is a scope" for slip in re.findall(r"\$(?!env:|script:)\w+:(?=[^:])", text)]
     found += [f"assigns to its own parameter {name}" for name in powershell.overwritten_parameters(source)]
     for command in powershell.commands(source):
         found += [f"line {command.line}: {problem}" for problem in judge(command, known(source))]
     return found
 
 
-def judge(command: powershell.Command, own: set[str]) -> list[str]:
+def judge(command: powershell.Command, own: dict[str, powershell.Parameters]) -> list[str]:
     if command.name.lower() in own:
-        return judge_program(command) if command.name == "Invoke-Program" else []
+        given = {name.lower().removeprefix("-") for name, _ in command.parameters if name}
+        declared = own[command.name.lower()]
+        problems = [f"{command.name} has no parameter '{name}'" for name in sorted(given - declared.names)]
+        problems += [f"{command.name} lacks '{name}'" for name in sorted(declared.mandatory - given)]
+        return problems + (judge_program(command) if command.name == "Invoke-Program" else [])
     allowed = cmdlets.parameters(command.name)
     if allowed is None:
         return [f"'{command.name}' is not known: an alias, a slip, or missing in cmdlets.py"]
@@ -74,6 +83,21 @@ def test_files_that_a_script_names_are_there(path):
     text = path.read_text()
     for name in re.findall(r"\$PSScriptRoot -ChildPath '([^']+)'", text):
         assert (path.parent / name).is_file(), name
+
+
+@each_script
+def test_scripts_are_given_the_parameters_that_they_have(path):
+    for name, given in powershell.calls_of_scripts(path.read_bytes()):
+        declared = powershell.script_parameters((path.parent / name).read_bytes())
+        assert given <= declared.names, (name, given)
+        assert declared.mandatory <= given, (name, given)
+
+
+def test_the_calls_of_scripts_are_seen():
+    first, boot = ((FOLDER / "setup" / name).read_bytes() for name in ("first-logon.ps1", "boot.ps1"))
+
+    assert ("network.ps1", frozenset({"settings"})) in powershell.calls_of_scripts(first)
+    assert ("network.ps1", frozenset({"settings", "addresses"})) in powershell.calls_of_scripts(boot)
 
 
 @each_script
@@ -155,6 +179,10 @@ def test_the_rules_let_a_good_script_pass():
         (b"$ErrorActionPreference = 'Stop'", b"$ErrorActionPreference = 'Continue'", "lacks the line '$Error"),
         (b"Set-StrictMode", b"param([string] $File)\n$file = 'x'\nSet-StrictMode", "its own parameter $file"),
         (b"Set-StrictMode", b"param($One)\nforeach ($one in 1, 2) { $one }\nSet-StrictMode", "its own parameter $one"),
+        (b"'x'", b"$nothing", "reads $nothing, which nobody sets"),
+        (b"'x'", b'"$null: x"', "has $null:, which is a scope"),
+        (b"Get-Service -Name 'x'", b"Write-Stage -Nam 'x'", "no parameter 'nam'"),
+        (b"Get-Service -Name 'x'", b"Invoke-Stage -Name 'x'", "Invoke-Stage lacks 'action'"),
         (b"Get-Service", b"gsv", "'gsv' is not known"),
         (b"Get-Service", b"Get-Servce", "'Get-Servce' is not known"),
         (b"| Out-Null", b"| % { $_ }", "'%' is not known"),
