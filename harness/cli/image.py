@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,10 +17,45 @@ app = typer.Typer(help="Guest images.", no_args_is_help=True)
 def build(
     name: Annotated[str, typer.Argument(help="A folder under vm-images.")],
     rebuild: Annotated[bool, typer.Option(help="Build even when the cached image is up to date.")] = False,
+    iso: Annotated[Path | None, typer.Option(help="The installation medium, for a guest that is installed.")] = None,
+    virtio_iso: Annotated[Path | None, typer.Option(help="virtio-win's drivers for Windows.")] = None,
+    openssh: Annotated[
+        Path | None, typer.Option(help="Win32-OpenSSH, .zip or .msi, instead of Windows Update.")
+    ] = None,
+    edition: Annotated[str | None, typer.Option(help="Name of the image on the medium.")] = None,
+    product_key: Annotated[str | None, typer.Option(help="For a medium that asks for one.")] = None,
+    slow: Annotated[bool, typer.Option("--slow", help="Go on without KVM.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Do not go on with an unfinished installation.")] = False,
 ) -> None:
-    """Build an image, or find it in the cache when none of its inputs changed."""
-    from harness.images import ensure
+    """Build an image, or find it in the cache when none of its inputs changed.
 
+    A guest that is installed from a medium takes --iso; interrupted, the same command goes on with it.
+    """
+    from harness.images import ensure
+    from harness.images.installed import build_command, installed_profile
+
+    profile = installed_profile(name)
+    if profile is not None and (iso is not None or rebuild):
+        from harness.cli.installing import show_installation
+        from harness.images.install.build import install_image
+
+        if iso is None:
+            raise UsageError(f"'{name}' is installed from a medium.", hint=build_command(name))
+        with show_installation() as on_view:
+            image = install_image(
+                profile, iso, virtio_iso=virtio_iso, openssh=openssh, edition=edition, product_key=product_key,
+                slow=slow, restart=restart or rebuild, on_view=on_view,
+            )  # fmt: skip
+        print(f"image: {image.path} ({image.disk.stat().st_size / 1e6:.0f} MB)")
+        return
+    asked: dict[str, object] = {"--iso": iso, "--virtio-iso": virtio_iso, "--openssh": openssh, "--edition": edition}
+    asked |= {"--product-key": product_key, "--slow": slow, "--restart": restart}
+    given = [word for word, value in asked.items() if value]
+    if profile is None and given:
+        raise UsageError(
+            f"'{name}' is not installed from a medium, so {given[0]} means nothing to it.",
+            hint=f"'wfp-hil image build {name}' builds it.",
+        )
     with show_steps(max_depth=2):
         image = ensure(name, rebuild=rebuild)
     print(f"image: {image.path} ({image.disk.stat().st_size / 1e6:.0f} MB)")
