@@ -10,7 +10,6 @@ from harness.guest.transport import CommandResult
 from harness.waiting import Deadline
 
 Run = Callable[[str, Deadline], CommandResult]
-ReadFile = Callable[[str], bytes]
 Shell = Callable[[str, Deadline], None]
 
 
@@ -18,10 +17,6 @@ class GuestKind(ABC):
     """One kind of guest; everything that is not here is the same for all."""
 
     name: ClassVar[str]
-
-    @abstractmethod
-    def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:
-        """A text that is different after every boot and the same until the next one."""
 
     @abstractmethod
     def shut_down(self, run: Run, shell: Shell, deadline: Deadline) -> None:

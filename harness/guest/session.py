@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import ConfigError, HostError
+from harness.errors import ConfigError, GuestError, HostError
 from harness.guest.kind import GuestKind
 from harness.guest.probe import ProbeClient
 from harness.guest.reference import ReferenceGuest
@@ -22,6 +22,7 @@ from harness.waiting import Deadline
 
 WORK_FOLDER = r"C:\wfp-hil"
 PROBE_PATH = WORK_FOLDER + r"\wfpprobe.exe"
+BOOT_ID_PATH = WORK_FOLDER + r"\boot-id"
 _RUN_SECONDS = 60.0
 _PROBE_START_SECONDS = 60.0
 
@@ -77,9 +78,18 @@ class Guest:
         """Content of a small file of the guest."""
         return self.files.read(to_sftp_path(remote))
 
-    def boot_id(self, *, deadline: Deadline | None = None) -> str:
-        """A text that changes with every boot of the guest."""
-        return self.kind.read_boot_id(self.winrm.run, self.read, deadline or Deadline(_RUN_SECONDS))
+    def boot_id(self, *, deadline: Deadline | None = None) -> str:  # noqa: ARG002 - SFTP has limits of its own
+        """A text that changes with every boot of the guest, from a file that the guest writes before anybody gets in.
+
+        Not the time of the boot: Windows computes that from its clock, which may be set. Not by a command: that costs
+        Wine seconds while it is booting. Raises GuestError when the file is empty.
+        """
+        boot_id = self.read(BOOT_ID_PATH).decode(errors="replace").strip()
+        if not boot_id:
+            raise GuestError(
+                f"'{BOOT_ID_PATH}' in the guest is empty.", hint="init writes it at boot, or boot.ps1 in Windows."
+            )
+        return boot_id
 
     def shut_down(self, *, deadline: Deadline | None = None) -> None:
         """Tell the guest to switch itself off; comes back when it was told, not when it is off.

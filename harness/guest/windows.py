@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from harness.errors import GuestError
-from harness.guest.kind import GuestKind, ReadFile, Run, Shell
+from harness.guest.kind import GuestKind, Run, Shell
 from harness.waiting import Deadline
-
-_BOOT_ID = (
-    'powershell -NoProfile -Command "(Get-CimInstance Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().Ticks"'
-)
 
 
 class WindowsGuest(GuestKind):
-    """Windows 10, 11 or Server: files are hashed by certutil, the boot time stands for the boot id."""
+    """Windows 10, 11 or Server: files are hashed by certutil."""
 
     name = "windows"
-
-    def read_boot_id(self, run: Run, read_file: ReadFile, deadline: Deadline) -> str:  # noqa: ARG002 - as for all kinds
-        """The time of the last boot, in ticks."""
-        return run(_BOOT_ID, deadline).stdout.strip()
 
     def shut_down(self, run: Run, shell: Shell, deadline: Deadline) -> None:  # noqa: ARG002 - as for all kinds
         """By shutdown.exe: really off, so that nothing of a hibernated kernel is in the image."""

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import ConfigError, GuestError, HostError
-from harness.guest.reference import ReferenceGuest
-from harness.guest.session import open_guest, to_sftp_path, to_windows_path
+from harness.guest.session import BOOT_ID_PATH, open_guest, to_sftp_path, to_windows_path
 from harness.guest.transport import CommandResult
 from harness.guest.windows import WindowsGuest
 from harness.waiting import Deadline
@@ -71,20 +70,14 @@ def test_damaged_secrets_are_named(secrets, damage):
         pass
 
 
-def test_boot_id_of_the_reference_guest():
-    def no_command(command, deadline):
-        raise AssertionError(command)
-
-    assert ReferenceGuest().read_boot_id(no_command, lambda path: b"0815\n", Deadline(1)) == "0815"
-    with pytest.raises(GuestError, match="boot-id' in the guest is empty"):
-        ReferenceGuest().read_boot_id(no_command, lambda path: b"\n", Deadline(1))
-
-
-def test_boot_id_of_windows_is_its_boot_time():
-    def no_file(path):
-        raise AssertionError(path)
-
-    assert WindowsGuest().read_boot_id(answers("638679\r\n"), no_file, Deadline(1)) == "638679"
+def test_the_boot_id_is_what_the_guest_wrote(server, secrets, monkeypatch):
+    machine = SimpleNamespace(winrm_port=server.port, ssh_port=1)
+    with open_guest(machine, secrets) as guest:
+        monkeypatch.setattr(type(guest), "read", lambda self, remote: {BOOT_ID_PATH: b"0815-4711\r\n"}[remote])
+        assert guest.boot_id() == "0815-4711"
+        monkeypatch.setattr(type(guest), "read", lambda self, remote: b"\r\n")
+        with pytest.raises(GuestError, match="boot-id' in the guest is empty"):
+            guest.boot_id()
 
 
 @pytest.mark.parametrize(

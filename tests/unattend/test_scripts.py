@@ -153,7 +153,14 @@ def test_what_must_stay_on_or_off():
     for name in ("winrm.ps1", "ssh.ps1"):
         assert "InterfaceAlias = $Settings.management.name" in (FOLDER / "setup" / name).read_text()
     boot = (FOLDER / "setup" / "boot.ps1").read_text()
-    assert boot.index("boot-id") < boot.index("network.ps1") < boot.index("wfp-hil: ready")
+    # An id of the last boot would say that there was no reboot, so nobody gets in before it is new.
+    assert (
+        boot.index("boot-id") < boot.index("Start-Service") < boot.index("network.ps1") < boot.index("wfp-hil: ready")
+    )
+    for name, service in (("winrm.ps1", "WinRM"), ("ssh.ps1", "sshd")):
+        text = (FOLDER / "setup" / name).read_text()
+        assert f"Set-Service -Name '{service}' -StartupType Manual" in text
+        assert f"'{service}'" in boot
 
 
 GOOD = b"""# A script.

@@ -10,13 +10,13 @@ $ErrorActionPreference = 'Stop'
 Set-Content -LiteralPath (Join-Path -Path $HilRoot -ChildPath 'boot-id') -Value ([Guid]::NewGuid().ToString()) -Encoding Ascii
 
 try {
+    # Both start by hand, that is here: nobody gets in before the boot id is new. Before the NICs, so that somebody can
+    # look when something is wrong with those.
+    foreach ($name in 'WinRM', 'sshd') {
+        Start-Service -Name $name
+    }
     $settings = Get-HilSettings
     & (Join-Path -Path $PSScriptRoot -ChildPath 'network.ps1') -Settings $settings -Addresses
-    foreach ($name in 'WinRM', 'sshd') {
-        if ((Get-Service -Name $name).Status -ne 'Running') {
-            Start-Service -Name $name
-        }
-    }
 }
 catch {
     Send-Line -Text "wfp-hil: failed boot: $($_.Exception.Message)"

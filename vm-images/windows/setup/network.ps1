@@ -65,10 +65,15 @@ function Set-StaticAddress {
     }
 }
 
-# What would make the frames on the wire other than what the driver saw, and chatter.
+# Off: what makes the frames on the wire other than those that the driver saw, and chatter. Once for each adapter, for
+# these settings are kept, and making them takes the link down for a moment.
 function Set-TestHabits {
     param([Parameter(Mandatory = $true)] $Adapter)
 
+    $mark = Join-Path -Path $HilSetup -ChildPath "habits-$($Adapter.InterfaceGuid)"
+    if (Test-Path -LiteralPath $mark) {
+        return
+    }
     $name = $Adapter.Name
     if (Get-NetAdapterChecksumOffload -Name $name -ErrorAction SilentlyContinue) {
         Disable-NetAdapterChecksumOffload -Name $name
@@ -89,6 +94,7 @@ function Set-TestHabits {
     if (Test-Path -LiteralPath $netbios) {
         Set-RegistryValue -Path $netbios -Name 'NetbiosOptions' -Type DWord -Value 2
     }
+    Set-Content -LiteralPath $mark -Value $name -Encoding Ascii
 }
 
 Set-RegistryOfStage -Settings $Settings -Stage 'network-private'

@@ -60,7 +60,8 @@ foreach ($name in 'sshd_config', 'ssh_host_ed25519_key', 'ssh_host_ed25519_key.p
     Invoke-Program -Path 'icacls.exe' -Arguments $target, '/inheritance:r', '/grant:r', '*S-1-5-32-544:F', '*S-1-5-18:F' | Out-Null
 }
 
-Set-Service -Name 'sshd' -StartupType Automatic
+# At a boot it is boot.ps1 that starts it.
+Set-Service -Name 'sshd' -StartupType Manual
 Start-Service -Name 'sshd'
 
 Get-NetFirewallRule -Name 'OpenSSH-Server-In-TCP*' -ErrorAction SilentlyContinue | Disable-NetFirewallRule

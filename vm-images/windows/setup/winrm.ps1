@@ -9,8 +9,8 @@ $ErrorActionPreference = 'Stop'
 
 Set-RegistryOfStage -Settings $Settings -Stage 'winrm'
 
-# The drive WSMan: asks whether to start the service, so it runs before.
-Set-Service -Name 'WinRM' -StartupType Automatic
+# The drive WSMan: asks whether to start the service, so it runs before. At a boot it is boot.ps1 that starts it.
+Set-Service -Name 'WinRM' -StartupType Manual
 Start-Service -Name 'WinRM'
 
 # finalise.ps1 removes the file; the certificate stays in the store.
