@@ -7,7 +7,7 @@ reads both, and opens Microsoft's media as they are: https://github.com/clalance
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -26,8 +26,9 @@ _DAMAGED = "The file may be damaged, or be no CD image at all; compare its SHA-2
 class Medium:
     """An open ISO. Paths are relative, with '/' in between, and the case of letters does not matter."""
 
-    def __init__(self, path: Path, iso: pycdlib.PyCdlib) -> None:
+    def __init__(self, path: Path, file: BinaryIO, iso: pycdlib.PyCdlib) -> None:
         self.path = path
+        self._file = file
         self._iso = iso
         self.system: System = "udf" if iso.has_udf() else "joliet" if iso.has_joliet() else "iso9660"
 
@@ -91,6 +92,7 @@ class Medium:
     def close(self) -> None:
         """Close the file."""
         self._iso.close()
+        self._file.close()
 
     @property
     def _key(self) -> str:
@@ -110,9 +112,11 @@ class Medium:
 def open_medium(path: Path) -> Medium:
     """Open an ISO. Raises UsageError when it cannot be read as one."""
     iso = pycdlib.PyCdlib()
-    with _explained(path):
-        iso.open(str(path))
-    return Medium(path, iso)
+    with _explained(path), ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        iso.open_fp(file)
+        stack.pop_all()
+        return Medium(path, file, iso)
 
 
 @contextmanager

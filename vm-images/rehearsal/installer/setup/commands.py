@@ -34,7 +34,7 @@ _SCRIPT = re.compile(r"powershell(?:\.exe)?\s.*-File\s+\"?C:\\(?P<path>[^\"\s]+\
 _STAGE = re.compile(
     r"\s*(?:Write|Invoke)-Stage\s+(?:-Name\s+)?(?P<quote>['\"]?)(?P<stage>[a-z][a-z0-9-]*)(?P=quote)", re.IGNORECASE
 )
-_CALL = re.compile(r"[&.]\s*\(Join-Path[^)]*?['\"]([\w-]+\.ps1)['\"]", re.IGNORECASE)
+_CALL = re.compile(r"[&.]\s*\(Join-Path\s+(?:-Path\s+)?\$PSScriptRoot[^)]*?['\"]([\w-]+\.ps1)['\"]", re.IGNORECASE)
 _REBOOT = re.compile(r"[^#]*\b(?:shutdown(?:\.exe)?\b.*/r\b|Restart-Computer)", re.IGNORECASE)
 
 
