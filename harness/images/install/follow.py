@@ -5,6 +5,7 @@ Keys are pressed from power-on until the medium is really being read or the firs
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ _MEDIUM = "sdb"
 _MEDIUM_IS_READ = 96 << 20  # boot loaders are a few MB, what they load when a key was pressed is hundreds
 _MOST_RESETS = 4  # between two stages; Windows' Setup itself has one or two there
 _TAIL_LINES = 12
+_ESCAPES = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]|[^\x20-\x7e]")  # firmware clears and colours its console
 
 
 class Screen(Protocol):
@@ -194,7 +196,7 @@ class Follower:
             from harness.images.install.screen import save_png
 
             shown = f"the screen is in '{save_png(self._picture, self._evidence / 'screen.png')}', "
-        lines = self.machine.serial.tail(_TAIL_LINES)
+        lines = [clean for line in self.machine.serial.tail(_TAIL_LINES) if (clean := _ESCAPES.sub("", line).strip())]
         said = " / ".join(lines[-3:]) if lines else "nothing"
         return ImageBuildError(
             f"{sentence.rstrip('.')}. The guest's last words on the serial port: {said}",

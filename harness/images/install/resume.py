@@ -50,13 +50,8 @@ class Unfinished:
 
     def load(self, inputs: str) -> bool:
         """Whether there is an installation of these inputs that can be gone on with; its record is read then."""
-        try:
-            kept = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
-            self.record = Record(**kept)
-        except (OSError, ValueError, TypeError):
+        if not self._read():
             return False
-        if self.record.tpm is not None:
-            self.record.tpm = (self.record.tpm[0], self.record.tpm[1])
         if self.record.inputs != inputs:
             note("The unfinished installation was of other inputs: this one begins anew.")
             return False
@@ -70,6 +65,7 @@ class Unfinished:
 
     def begin(self, inputs: str) -> None:
         """Throw away what there is, and make the folder."""
+        self._read()
         self.remove()
         try:
             self.folder.mkdir(parents=True)
@@ -125,6 +121,15 @@ class Unfinished:
         """Remember that this try cannot be gone on with, and why."""
         self.record.failure = message
         self.save()
+
+    def _read(self) -> bool:
+        try:
+            self.record = Record(**json.loads((self.folder / _RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return False
+        if self.record.tpm is not None:
+            self.record.tpm = (self.record.tpm[0], self.record.tpm[1])
+        return True
 
     def remove(self) -> None:
         """Remove the folder, and the TPM that libvirt keeps for it."""

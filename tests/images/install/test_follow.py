@@ -108,7 +108,9 @@ def test_an_installation_that_goes_well_tells_its_stages(follow):
 
 
 def test_a_stage_that_does_not_come_ends_with_screen_serial_log_and_cause(follow, tmp_path):
-    _, follower = follow("booting\nwfp-hil: stage setup-started\nstill copying\n", times=SHORT)
+    _, follower = follow(
+        "\x1b[2J\x1b[01;01Hbooting\x1b[?25h\nwfp-hil: stage setup-started\nstill copying\n", times=SHORT
+    )
 
     with pytest.raises(ImageBuildError) as caught:
         follower.run()
