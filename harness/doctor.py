@@ -11,14 +11,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness import process
-from harness.config import cache_root
-from harness.errors import HarnessError
+from harness.config import MachineSettings, cache_root
+from harness.errors import HarnessError, HostError
 from harness.hypervisor import accelerator, connection
 from harness.hypervisor.domain_xml import SCHEMA
+from harness.hypervisor.firmware import find_firmware
 from harness.images.scratch import check_namespaces
 
 _ROOM_WANTED = 4 << 30  # the image, its build and the overlays of a run
 
+_ANY_UEFI = MachineSettings(memory_mib=1024, vcpus=1, firmware="efi")
 _MEMORY_WANTED = 3 << 29  # the guest, QEMU and the harness
 
 _TOOLS = {
@@ -63,7 +65,7 @@ class Finding:
 def examine() -> list[Finding]:
     """All findings, in the order in which they build on each other; never raises."""
     checks: list[Callable[[], Finding]] = [_python, *(_tool_check(name) for name in _TOOLS)]
-    checks += [_schema, _libvirt, _acceleration, _memory, _image_build, _room]
+    checks += [_schema, _libvirt, _acceleration, _memory, _image_build, _room, _installed_guests]
     return [_guarded(check) for check in checks]
 
 
@@ -143,6 +145,23 @@ def _image_build() -> Finding:
         return Finding(title="image build", health=Health.GOOD, detail="As root.")
     check_namespaces()
     return Finding(title="image build", health=Health.GOOD, detail="In a user namespace, without root.")
+
+
+def _installed_guests() -> Finding:
+    """Guests that are installed from a medium need more; the main job does not."""
+    lacking = [name for name in ("swtpm", "swtpm_setup") if process.find_tool(name) is None]
+    try:
+        find_firmware(_ANY_UEFI)
+    except HostError:
+        lacking.insert(0, "OVMF")
+    if lacking:
+        return Finding(
+            title="installed guests",
+            health=Health.SLOW,
+            detail=f"A guest cannot be installed from a medium: {', '.join(lacking)} is not there.",
+            hint="'make setup' installs the Debian packages 'ovmf', 'swtpm' and 'swtpm-tools'.",
+        )
+    return Finding(title="installed guests", health=Health.GOOD, detail="UEFI firmware and a TPM are there.")
 
 
 def _room() -> Finding:

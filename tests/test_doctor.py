@@ -83,3 +83,12 @@ def test_the_command_ends_with_3_and_names_what_the_main_job_lacks(monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         doctor_command()
     assert ended.value.code == 0
+
+
+def test_a_host_that_cannot_install_guests_still_runs_the_main_job(monkeypatch):
+    monkeypatch.setattr(process, "find_tool", lambda name: None if name == "swtpm" else Path("/usr/bin") / name)
+    monkeypatch.setattr(doctor, "find_firmware", lambda machine: None)
+
+    found = finding("installed guests")
+    assert (found.health, found.required) == (Health.SLOW, False)
+    assert found.detail == "A guest cannot be installed from a medium: swtpm is not there."

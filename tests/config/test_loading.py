@@ -115,7 +115,7 @@ def test_a_wrong_key_or_value_is_named(write, wrong, right, message, hint):
 
 
 INSTALLED = (
-    GOOD.replace("vcpus = 1", 'vcpus = 1\nfirmware = "efi"').replace('"up"', '""')
+    GOOD.replace("vcpus = 1", 'vcpus = 1\nfirmware = "efi"')
     + """
 [install]
 editions = ["Small Edition"]
@@ -161,11 +161,6 @@ def test_what_is_wrong_with_an_installed_guest_is_named(write, right, wrong, mes
 
     assert message in caught.value.message
     assert hint is None or caught.value.hint == hint
-
-
-def test_only_an_installed_guest_may_do_without_a_ready_line(write):
-    with pytest.raises(ConfigError, match=r"boot\.ready_line is empty"):
-        load_profile(write(GOOD.replace('"up"', '""')))
 
 
 @pytest.mark.parametrize(
