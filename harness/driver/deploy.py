@@ -78,7 +78,8 @@ _STATES = {
 class DriverService:
     """The service of a driver in a guest; `quick` goes through the running probe instead of sc.exe.
 
-    `confirm` is called once, after the first start: it checks that what runs is what was sent.
+    `confirm` is called once, after the first start: it checks that what runs is what was sent. `uninstall` is how a
+    package is taken out again; without it there is only the service.
     """
 
     guest: Guest
@@ -87,6 +88,7 @@ class DriverService:
     quick: bool = False
     serial_log: Path | None = None
     confirm: Callable[[], None] | None = None
+    uninstall: Callable[[], None] | None = None
 
     def create(self) -> None:
         """Make the service; one of that name with the same path is kept.
@@ -134,6 +136,17 @@ class DriverService:
         code, said = self._act("delete")
         if code not in (0, NO_SUCH_SERVICE):
             raise self._refused("deleted", code, said)
+
+    def remove(self) -> None:
+        """Unload the driver and take it out of the guest.
+
+        Raises DeployError; on Windows also when something of the driver is left behind.
+        """
+        if self.uninstall is not None:
+            self.uninstall()
+        else:
+            self.stop()
+            self.delete()
 
     def state(self) -> ServiceState:
         """The state now."""

@@ -21,6 +21,7 @@ from harness.driver.package import DriverPackage, load_package
 from harness.driver.sign import TestCertificate, verify
 from harness.driver.version import version_of
 from harness.errors import DriverPackageError, SigningError
+from harness.steps import note
 from harness.wfp.kernel import Import, find_import
 
 _PAGE = 0x1000
@@ -36,6 +37,8 @@ _VFT_DRV = 3
 _PKCS_SIGNED_DATA, _REVISION_2 = 2, 0x0200
 _NOT_FOR_DRIVERS = {9: "thread storage", 11: "bound imports", 13: "delayed imports", 14: "managed code"}
 _SECURITY, _RELOC, _LOAD_CONFIG, _IAT = 4, 5, 10, 12
+# What does not keep Windows from loading a driver, as long as memory integrity is off.
+_DISTRUSTED = ("[relocation-table]", "[flags]", "[writable-code]", "[cookie]", "[version]")
 _TEXTS = ("CompanyName", "FileDescription", "FileVersion", "OriginalFilename", "ProductName", "ProductVersion")
 
 
@@ -82,6 +85,27 @@ def check_loadable(path: Path, *, release: str, certificate: TestCertificate | N
         return [f"{text} [{rule}]" for rule, check in _CHECKS.items() for text in check(image)]
 
 
+def check_for_windows(package: DriverPackage, release: str) -> None:
+    """Hold a driver that is to be deployed against a release; what Windows merely distrusts is only noted.
+
+    Raises DriverPackageError that names all for which Windows would not load it.
+    """
+    found = check_loadable(package.path, release=release)
+    if not package.is_signed:  # a signed copy is deployed, and signing sets the checksum
+        found = [text for text in found if not text.endswith(("[signature-place]", "[checksum]"))]
+    fatal = [text for text in found if not text.endswith(_DISTRUSTED)]
+    for text in found:
+        if text not in fatal:
+            note(f"'{package.path.name}': {text}")
+    for name in unproven_imports(package.path, release=release):
+        note(f"'{package.path.name}' imports '{name}', which no list of {release} at hand has.")
+    if fatal:
+        raise DriverPackageError(
+            f"Windows would not load '{package.path.name}' on {release}: {' '.join(fatal)}",
+            hint="harness/driver/data/loader_rules.toml has the page that each rule is from.",
+        )
+
+
 def unproven_imports(path: Path, *, release: str) -> list[str]:
     """The imports that no list at hand has for this release; nothing says that they are missing either.
 
@@ -125,9 +149,11 @@ def _check_alignment(image: _Image) -> Iterator[str]:
 
 def _check_relocations(image: _Image) -> Iterator[str]:
     address, size = image.directory(_RELOC)
-    if image.pe.FILE_HEADER.Characteristics & _RELOCS_STRIPPED or not address or not size:
-        yield "It has no relocations, so it can be loaded at one address only, and Windows chooses another."
+    if image.pe.FILE_HEADER.Characteristics & _RELOCS_STRIPPED:
+        yield "Its relocations were stripped, so it can be loaded at one address only, and Windows chooses another."
         return
+    if not address or not size:
+        return  # relocation-table says so
     table, place = image.pe.get_data(address, size), 0
     while place + 8 <= len(table):
         page, length = struct.unpack_from("<II", table, place)
@@ -143,6 +169,11 @@ def _check_relocations(image: _Image) -> Iterator[str]:
                 yield f"The relocation at {target:#x} is in no section."
                 return
         place += length
+
+
+def _check_relocation_table(image: _Image) -> Iterator[str]:
+    if not all(image.directory(_RELOC)):
+        yield "It has no relocations, which is right only where nothing in it is an absolute address."
 
 
 def _check_flags(image: _Image) -> Iterator[str]:
@@ -263,6 +294,7 @@ _CHECKS: dict[str, Callable[[_Image], Iterator[str]]] = {
     "image": _check_image,
     "alignment": _check_alignment,
     "relocations": _check_relocations,
+    "relocation-table": _check_relocation_table,
     "flags": _check_flags,
     "writable-code": _check_writable_code,
     "checksum": _check_checksum,

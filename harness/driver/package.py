@@ -12,6 +12,7 @@ from typing import Any
 import pefile
 
 from harness.errors import DriverPackageError, HostError
+from harness.wfp.kernel import releases
 
 _AMD64 = 0x8664
 _NATIVE = 1
@@ -101,12 +102,17 @@ def load_package(path: Path, *, service: str | None = None) -> DriverPackage:
 def load_package_for(path: Path, guest_folder: Path) -> DriverPackage:
     """Read a .sys file and hold its imports against the guest of this folder under vm-images.
 
-    A guest without an `imports.json` has all that Windows has. Raises DriverPackageError.
+    A folder that is named after a Windows release stands for that Windows, whose loader looks at more than imports.
+    Raises DriverPackageError.
     """
     package = load_package(path)
     exports = guest_folder / "imports.json"
     if exports.is_file():
         check_imports(package, load_exports(exports), allow_stubs=True)
+    elif guest_folder.name in releases():
+        from harness.driver.loader import check_for_windows  # it reads packages by this module
+
+        check_for_windows(package, guest_folder.name)
     return package
 
 

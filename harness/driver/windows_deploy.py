@@ -39,12 +39,9 @@ class InstalledDriver:
     version: str | None
     running: bytes | None = None
 
-    def start(self) -> None:
-        """Start it; the first time what runs is held against what was sent.
-
-        Raises DriverStartError, DeployError.
-        """
-        self.service.start()
+    def confirm(self) -> None:
+        """Check what was loaded, and remember what WFP has now that it runs."""
+        self.check_loaded()
         self.running = _wfp_state(self.guest)
 
     def check_loaded(self) -> None:
@@ -180,7 +177,7 @@ def _made(
         sha256=hashlib.sha256(package.sys.read_bytes()).hexdigest(),
         version=version.file_version if version else None,
     )
-    service.confirm = installed.check_loaded
+    service.confirm, service.uninstall = installed.confirm, installed.uninstall
     return installed
 
 

@@ -7,11 +7,13 @@ import struct
 import pefile
 import pytest
 
+from harness import steps
 from harness.driver.build import build_all, certificate_folder
 from harness.driver.digest import find_layout, image_checksum
 from harness.driver.loader import _CHECKS, check_loadable, load_loader_rules, unproven_imports
+from harness.driver.package import load_package_for
 from harness.driver.sign import make_certificate
-from harness.errors import UsageError
+from harness.errors import DriverPackageError, UsageError
 from harness.process import run
 from harness.wfp import kernel
 
@@ -91,11 +93,11 @@ BREAK = {
     ],
     "relocations": [
         lambda c: flipped(c, at(c, "Characteristics"), "<H", 0x0001),
-        lambda c: with_value(c, directory_at(c, 5), "<Q", 0),
         lambda c: with_value(c, reloc_of(c), "<I", 0x500000),
         lambda c: with_value(c, reloc_of(c) + 4, "<I", 0x5000),
         lambda c: with_value(c, reloc_of(c) + 8, "<H", 0x3000),
     ],
+    "relocation-table": [lambda c: with_value(c, directory_at(c, 5), "<Q", 0)],
     "flags": [
         lambda c: flipped(c, at(c, "DllCharacteristics"), "<H", 0x0040),
         lambda c: flipped(c, at(c, "DllCharacteristics"), "<H", 0x0100),
@@ -224,3 +226,34 @@ def test_the_facts_say_where_they_are_from():
     assert set(facts["sources"]) == set(facts["modules"])
     assert set(facts["pages"]) == set(facts["modules"]["ntoskrnl.exe"]["since"])
     assert all(page.startswith("https://learn.microsoft.com/") for page in facts["pages"].values())
+
+
+def named_folder(tmp_path, name="windows-server-2019"):
+    folder = tmp_path / name
+    folder.mkdir()
+    return folder
+
+
+def test_a_driver_for_windows_is_refused_before_anything_boots(tmp_path, ours):
+    folder = named_folder(tmp_path)
+    assert load_package_for(ours, folder).is_signed
+    driver = link(
+        tmp_path,
+        {"ntoskrnl.exe": "ExAllocatePool2"},
+        "int ExAllocatePool2(void); int DriverEntry(void) { return ExAllocatePool2(); }",
+    )
+    with pytest.raises(DriverPackageError, match=r"would not load 'd\.sys' on windows-server-2019: .*ExAllocatePool2"):
+        load_package_for(driver, folder)
+
+
+def test_what_windows_merely_distrusts_is_noted(tmp_path):
+    driver = link(tmp_path, {}, "int DriverEntry(void) { return 0; }")
+    notes = []
+    unsubscribe = steps.subscribe(lambda event: notes.append(event.title))
+    try:
+        package = load_package_for(driver, named_folder(tmp_path, "windows-11"))
+    finally:
+        unsubscribe()
+    assert not package.is_signed
+    assert "'d.sys': It has no version resource. [version]" in notes
+    assert not any("[signature-place]" in text for text in notes), "a signed copy is deployed"

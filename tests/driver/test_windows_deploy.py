@@ -141,9 +141,9 @@ def test_installed_started_and_taken_out_without_a_trace(guest, package):
     ]
     guest.commands.clear()
 
-    installed.start()
+    installed.service.start()
     stopped(guest)
-    installed.uninstall()
+    installed.service.remove()
     assert [command.partition(" -File ")[2] or command for command in guest.commands] == [
         "sc.exe start wfpcallout",
         "sc.exe query wfpcallout",
@@ -168,7 +168,7 @@ def test_server_2019_gets_a_service_because_it_knows_no_drivers_without_a_device
     assert guest.commands[-1] == (
         f'sc.exe create wfpcallout binPath= "{path}" type= kernel start= demand group= NetworkProvider'
     )
-    installed.start()
+    installed.service.start()
     stopped(guest)
     installed.uninstall()
     assert f'del /f /q "{path}"' in guest.commands
@@ -177,8 +177,9 @@ def test_server_2019_gets_a_service_because_it_knows_no_drivers_without_a_device
 def test_what_is_loaded_is_asked_once(guest, package):
     installed = install(guest, package)
     guest.files[STATE_FILE] = RUNNING
-    installed.start()
     installed.service.start()
+    installed.service.start()
+    assert installed.running == RUNNING
     assert len([command for command in guest.commands if "driver-state.ps1" in command]) == 1
 
 
@@ -197,7 +198,7 @@ def test_a_file_that_is_not_the_one_that_was_sent_is_said(guest, package, change
     guest.says[f"powershell.exe {POWERSHELL}driver-state.ps1"] = loaded(package, **changes)
     installed = install(guest, package)
     with pytest.raises(DeployError, match=rf"driver 'wfpcallout' is not what was sent: .*{wanted}"):
-        installed.start()
+        installed.service.start()
 
 
 def test_a_windows_without_test_signing_is_said_before_anything_is_changed(guest, package):
@@ -274,7 +275,7 @@ def test_everything_that_is_left_is_named(guest, package):
     )
     guest.files[STATE_FILE] = [BEFORE, RUNNING, state(OUR_CALLOUT, filters=(OLD_FILTER, OUR_FILTER, FOREIGN_FILTER))]
     installed = install(guest, package)
-    installed.start()
+    installed.service.start()
     stopped(guest)
     with pytest.raises(DeployError) as refused:
         installed.uninstall()
@@ -287,7 +288,7 @@ def test_everything_that_is_left_is_named(guest, package):
 
 def test_a_driver_that_does_not_unload_is_not_deleted(guest, package):
     installed = install(guest, package)
-    installed.start()
+    installed.service.start()
     guest.says["sc.exe stop"] = (1052, "[SC] ControlService FAILED 1052:\n")
     with pytest.raises(DeployError, match="could not be stopped: error 1052"):
         installed.uninstall()
