@@ -34,8 +34,8 @@ __all__ = [
 def ensure(name: str, *, rebuild: bool = False) -> Image:
     """The image of this name for the files as they are now, built first where the cache has none.
 
-    One that is installed from a medium has to be there already. Raises UsageError when there is no such recipe or image,
-    and ImageBuildError when it cannot be built.
+    One that is installed from a medium has to be there already. Raises UsageError when there is no such recipe or
+    image, and ImageBuildError when it cannot be built.
     """
     profile = installed_profile(name)
     if profile is not None:

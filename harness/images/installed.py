@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import shlex
 
-from harness.config import Profile, known_profiles, load_profile
+from harness.config import Profile, known_profiles, load_profile, profiles_root
 from harness.errors import UsageError
 from harness.images.cache import Image, list_images
 from harness.steps import note
@@ -14,6 +16,7 @@ FORMAT = 1  # of installed images; one that a version of the project with anothe
 # From the installation on (learn.microsoft.com/evalcenter): afterwards Windows switches itself off every hour.
 _EVALUATION_DAYS = {"Client": 90, "Server": 180}
 _WARN_DAYS = 14
+_INPUTS = ("setup", "registry.toml")  # of vm-images/windows: what goes into a guest
 
 
 def installed_profile(name: str) -> Profile | None:
@@ -24,11 +27,11 @@ def installed_profile(name: str) -> Profile | None:
     return profile if profile.install is not None else None
 
 
-def find_installed(profile: Profile, *, recipe: str | None = None, now: dt.datetime | None = None) -> Image:
+def find_installed(profile: Profile, *, now: dt.datetime | None = None) -> Image:
     """The newest image of this profile that this version of the project can use.
 
-    `recipe` is the hash of what the project would put into such an image now. Raises UsageError with the command that
-    builds one when there is none, when it was built by another version, or when its evaluation has expired.
+    Raises UsageError with the command that builds one when there is none, when it was built by another version of the
+    project, or when its evaluation has expired.
     """
     command = build_command(profile.name)
     found = [image for image in list_images() if image.name == profile.name]
@@ -44,12 +47,35 @@ def find_installed(profile: Profile, *, recipe: str | None = None, now: dt.datet
             hint=f"Build it again: {command}",
         )
     image = usable[0]
-    if recipe is not None and image.manifest.get("recipe") != recipe:
+    if image.manifest.get("recipe") != recipe_hash(profile):
         note(
             f"The image of '{profile.name}' was built from other scripts or settings than there are now.", hint=command
         )
     _check_evaluation(profile.name, image, now or dt.datetime.now(dt.UTC))
     return image
+
+
+def recipe_hash(profile: Profile) -> str:
+    """Identity of what the project puts into an image of this profile, whatever the medium."""
+    exclude = {"stages", "tcg_factor"}
+    settings = profile.install.model_dump(mode="json", exclude=exclude) if profile.install else {}
+    machine = profile.machine
+    hardware = [
+        machine.firmware,
+        machine.secure_boot,
+        machine.tpm,
+        machine.disk_bus,
+        machine.management_nic,
+        machine.nics,
+    ]
+    digest = hashlib.sha256(json.dumps([FORMAT, settings, hardware], sort_keys=True).encode())
+    shared = profiles_root() / "windows"
+    for name in _INPUTS:
+        root = shared / name
+        for path in sorted([root] if root.is_file() else root.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(shared)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def newest_installed() -> frozenset[str]:

@@ -12,8 +12,9 @@ from harness.config import load_profile
 from harness.errors import UsageError
 from harness.images import ensure, wanted_hashes
 from harness.images.cache import list_images, load_image
-from harness.images.installed import FORMAT, find_installed
+from harness.images.installed import FORMAT, find_installed, recipe_hash
 
+RECIPE = recipe_hash(load_profile("windows-11"))
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 
 
@@ -32,7 +33,7 @@ def make(cache):
         for file in ("disk.qcow2", "nvram.qcow2"):
             (folder / file).write_bytes(b"12345")
         manifest = {
-            "name": name, "hash": hash, "format": FORMAT, "built": built.isoformat(), "recipe": "r1", "tpm": True,
+            "name": name, "hash": hash, "format": FORMAT, "built": built.isoformat(), "recipe": RECIPE, "tpm": True,
             "files": {"disk.qcow2": 5, "nvram.qcow2": 5}, "system": {"edition_id": "Enterprise"}, **manifest,
         }  # fmt: skip
         (folder / "image.json").write_text(json.dumps(manifest))
@@ -98,13 +99,25 @@ def test_an_image_of_another_version_of_the_project_is_not_used(make):
 
 
 def test_an_image_from_other_scripts_is_used_with_a_word_about_it(make, notes):
-    make(recipe="r1")
+    make("aaaaaaaaaaaa", recipe="another")
+    profile = load_profile("windows-11")
 
-    find_installed(load_profile("windows-11"), recipe="r2")
+    find_installed(profile)
     assert "was built from other scripts or settings" in notes[-1]
     notes.clear()
-    find_installed(load_profile("windows-11"), recipe="r1")
+    make("bbbbbbbbbbbb", built=NOW + dt.timedelta(days=1))
+    find_installed(profile)
     assert notes == []
+
+
+def test_what_goes_into_a_guest_is_its_recipe_and_its_times_are_not():
+    profile = load_profile("windows-11")
+    patient = profile.install.model_copy(update={"tcg_factor": 99.0})
+    larger = profile.install.model_copy(update={"disk_gib": 99})
+
+    assert recipe_hash(profile.model_copy(update={"install": patient})) == recipe_hash(profile)
+    assert recipe_hash(profile.model_copy(update={"install": larger})) != recipe_hash(profile)
+    assert recipe_hash(load_profile("windows-10")) != recipe_hash(profile)
 
 
 @pytest.mark.parametrize(("kind", "days"), [("Client", 90), ("Server Core", 180)])

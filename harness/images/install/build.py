@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import Profile, cache_root, profiles_root
+from harness.config import Profile, cache_root
 from harness.driver.build import certificate_folder
 from harness.driver.sign import make_certificate
-from harness.errors import HarnessError, ImageBuildError
+from harness.errors import HarnessError
 from harness.hypervisor import Machine, NicSpec, nic_mac, open_machine
 from harness.hypervisor.domain_xml import MANAGEMENT_MAC
 from harness.hypervisor.firmware import find_firmware, give_to_qemu, make_nvram
@@ -23,7 +22,7 @@ from harness.images.install import checks, seal
 from harness.images.install.follow import Follower, View
 from harness.images.install.resume import Unfinished
 from harness.images.install.stages import Progress
-from harness.images.installed import FORMAT
+from harness.images.installed import FORMAT, recipe_hash
 from harness.images.secrets import make_secrets
 from harness.link import StreamLink
 from harness.media import choose_image, open_medium, write_answer_cd
@@ -35,7 +34,6 @@ from harness.waiting import Deadline
 
 _PRESS_SECONDS = 180.0
 _SERVER = "Server"
-_INPUTS = ("setup", "registry.toml")  # of vm-images/windows: what goes into a guest
 _ANSWER_CD = "answer.iso"
 
 
@@ -57,6 +55,16 @@ class Order:
         parts = [recipe_hash(self.profile), self.volume_id, repr(self.chosen), str(self.product_key)]
         parts += [f"{path.name}:{path.stat().st_size}" if path else "" for path in files]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+    def doubts(self) -> dict[str, str]:
+        """What only Windows' Setup can tell of this order, by the stage that would not come."""
+        if self.product_key is None:
+            return {}
+        return {
+            "specialize": f"The product key is perhaps of another edition than '{self.chosen.display_name}': Setup "
+            "then shows that no image is available, or that the key matches none; give the key of this edition, or "
+            "another --edition. Or Setup stopped at another question: the screen shows which"
+        }
 
 
 def install_image(
@@ -97,7 +105,7 @@ def install_image(
         secrets = unfinished.folder / "secrets"
         with _machine(profile, setup, unfinished) as machine:
             try:
-                _install(profile, machine, unfinished, factor, on_view)
+                _install(order, machine, unfinished, factor, on_view)
                 seal.try_ways_in(profile, machine, secrets, factor=factor)
                 seal.shut_down(profile, machine, secrets, factor=factor)
             except HarnessError as error:
@@ -107,28 +115,6 @@ def install_image(
         unfinished.remove()
         note(f"image '{profile.name}' is ready", path=str(image.path), megabytes=image.disk.stat().st_size >> 20)
         return image
-
-
-def recipe_hash(profile: Profile) -> str:
-    """Identity of what the project puts into an image of this profile, whatever the medium."""
-    settings = checks.install_settings(profile).model_dump(mode="json", exclude={"stages", "tcg_factor"})
-    machine = profile.machine
-    hardware = [
-        machine.firmware,
-        machine.secure_boot,
-        machine.tpm,
-        machine.disk_bus,
-        machine.management_nic,
-        machine.nics,
-    ]
-    digest = hashlib.sha256(json.dumps([FORMAT, settings, hardware], sort_keys=True).encode())
-    shared = profiles_root() / "windows"
-    for name in _INPUTS:
-        root = shared / name
-        for path in sorted([root] if root.is_file() else root.rglob("*")):
-            if path.is_file():
-                digest.update(f"{path.relative_to(shared)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _take_order(
@@ -219,10 +205,11 @@ def _machine(profile: Profile, setup: Setup, unfinished: Unfinished) -> Iterator
 
 
 def _install(
-    profile: Profile, machine: Machine, unfinished: Unfinished, factor: float, on_view: Callable[[View], None]
+    order: Order, machine: Machine, unfinished: Unfinished, factor: float, on_view: Callable[[View], None]
 ) -> None:
     record = unfinished.record
-    progress = Progress(checks.install_settings(profile).stages, factor, record.reached)
+    stages = checks.install_settings(order.profile).stages
+    progress = Progress(stages, factor, record.reached, doubts=order.doubts())
     if record.checkpoint is None:
         with step("start the machine from the medium"):
             machine.power_on(keep_disk=True)
@@ -263,6 +250,3 @@ def _facts(order: Order, unfinished: Unfinished) -> dict[str, Any]:
         "system": asdict(order.chosen),
         "stages": unfinished.record.seconds,
     }
-
-
-__all__ = ["ImageBuildError", "install_image", "recipe_hash"]

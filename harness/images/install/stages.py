@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from harness.config import StageSettings
@@ -75,12 +76,23 @@ def _read(line: str) -> Sign | None:
 
 
 class Progress:
-    """How far an installation is; times are those of the profile, stretched where KVM does not work."""
+    """How far an installation is; times are those of the profile, stretched where KVM does not work.
 
-    def __init__(self, stages: Mapping[str, StageSettings], factor: float, reached: Sequence[str] = ()) -> None:
+    `doubts` are causes that this installation has and others have not, by the stage that would not come.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, StageSettings],
+        factor: float,
+        reached: Sequence[str] = (),
+        *,
+        doubts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._stages = dict(stages)
         self._names = list(stages)
         self._factor = factor
+        self._doubts = doubts
         self.reached = [name for name in reached if name in self._stages]
 
     @property
@@ -131,7 +143,8 @@ class Progress:
 
     def likely_cause(self) -> str:
         """Why the awaited stage did not come, as far as can be guessed."""
-        return _CAUSES.get(self.awaited or "", _UNKNOWN_CAUSE)
+        stage = self.awaited or ""
+        return self._doubts.get(stage) or _CAUSES.get(stage, _UNKNOWN_CAUSE)
 
 
 def total_seconds(stages: Mapping[str, StageSettings], factor: float) -> float:

@@ -81,6 +81,13 @@ def test_the_first_stage_again_is_a_new_beginning():
     assert progress.begins_anew(stage("setup-started"))
 
 
+def test_a_doubt_about_this_installation_comes_before_what_is_usual():
+    doubtful = Progress(TIMES, 1, ["setup-started"], doubts={"specialize": "The product key is of another edition"})
+
+    assert doubtful.likely_cause() == "The product key is of another edition"
+    assert Progress(TIMES, 1, ["setup-started"]).likely_cause().startswith("Setup stopped while it copied files")
+
+
 def test_an_interrupted_installation_goes_on_from_its_stage():
     assert Progress(TIMES, 1, ["setup-started", "specialize"]).awaited == "oobe"
 
