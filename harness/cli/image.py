@@ -63,8 +63,12 @@ def build(
 
 @app.command(name="list")
 def list_all() -> None:
-    """The images in the cache, newest first; 'current' are those that this checkout's recipes make now."""
+    """The images in the cache, newest first; 'current' are those that this checkout makes or uses now.
+
+    Below them the installations that are not finished: one that 'goes on' does so by the command that began it.
+    """
     from harness.images import list_images, wanted_hashes
+    from harness.images.install.resume import find_unfinished
 
     wanted = wanted_hashes()
     images = list_images()
@@ -72,22 +76,28 @@ def list_all() -> None:
         current = "current" if image.hash in wanted else "older"
         size = image.disk.stat().st_size / 1e6
         print(f"{current:8} built {image.manifest['built']}  {size:5.0f} MB  {image.path}")
+    for unfinished in find_unfinished():
+        record = unfinished.record
+        reached = record.reached[-1] if record.reached else "nothing"
+        state = "goes on" if unfinished.can_go_on else "failed" if record.failure else "begun"
+        print(f"{state:8} after {record.elapsed / 60:.0f} minutes, reached '{reached}': {unfinished.folder}")
     if not images:
         print("There are no images yet: 'wfp-hil image build reference' makes one.")
 
 
 @app.command()
 def prune() -> None:
-    """Remove the images that no recipe of this checkout makes any more, and what killed builds left."""
+    """Remove the images that no recipe of this checkout makes any more, and what killed and failed builds left."""
     from harness.hypervisor.state import live_machines
     from harness.images import remove_stale, wanted_hashes
+    from harness.images.install.resume import remove_hopeless
 
     live = live_machines()
     if live:
         raise UsageError(
             f"The machine '{live[0]}' runs and may use an image that is to go.", hint="Prune when no run is going."
         )
-    removed = remove_stale(wanted_hashes())
+    removed = [*remove_stale(wanted_hashes()), *remove_hopeless()]
     for path in removed:
         print(f"removed: {path}")
     if not removed:

@@ -116,17 +116,26 @@ def build_lock(name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def try_lock(name: str) -> Iterator[bool]:
+    """Whether nobody builds images called `name`; if so, nobody can begin to until the block ends."""
+    with (images_root() / f".{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def remove_broken_builds() -> list[Path]:
     """Remove what killed builds left, of all names; a build that goes on keeps its own. Gives back what was removed."""
     removed = scratch.remove_abandoned()
     for lock in sorted(images_root().glob(".*.lock")):
         name = lock.name.removeprefix(".").removesuffix(".lock")
-        with lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            removed += remove_broken(name)
+        with try_lock(name) as is_ours:
+            if is_ours:
+                removed += remove_broken(name)
     return removed
 
 

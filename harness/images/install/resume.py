@@ -16,6 +16,7 @@ from harness.config.directories import cache_root
 from harness.errors import HostError, MachineError
 from harness.hypervisor import Machine
 from harness.hypervisor.firmware import drop_tpm
+from harness.images.cache import try_lock
 from harness.steps import note, step
 
 _RECORD = "installation.json"
@@ -50,7 +51,7 @@ class Unfinished:
 
     def load(self, inputs: str) -> bool:
         """Whether there is an installation of these inputs that can be gone on with; its record is read then."""
-        if not self._read():
+        if not self.read():
             return False
         if self.record.inputs != inputs:
             note("The unfinished installation was of other inputs: this one begins anew.")
@@ -65,7 +66,7 @@ class Unfinished:
 
     def begin(self, inputs: str) -> None:
         """Throw away what there is, and make the folder."""
-        self._read()
+        self.read()
         self.remove()
         try:
             self.folder.mkdir(parents=True)
@@ -122,7 +123,13 @@ class Unfinished:
         self.record.failure = message
         self.save()
 
-    def _read(self) -> bool:
+    @property
+    def can_go_on(self) -> bool:
+        """Whether something of it was kept, and it did not fail."""
+        return self.record.checkpoint is not None and self.record.failure is None
+
+    def read(self) -> bool:
+        """Read the record; False when there is none that can be read."""
         try:
             self.record = Record(**json.loads((self.folder / _RECORD).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -136,6 +143,27 @@ class Unfinished:
         if self.record.tpm is not None:
             drop_tpm(*self.record.tpm)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def find_unfinished() -> list[Unfinished]:
+    """All installations that are not finished, whether or not they can be gone on with."""
+    found = [Unfinished(folder.name) for folder in sorted(installs_root().glob("*")) if folder.is_dir()]
+    for unfinished in found:
+        unfinished.read()
+    return found
+
+
+def remove_hopeless() -> list[Path]:
+    """Remove installations that cannot be gone on with; one that is going on keeps its own. Gives back what it was."""
+    removed = []
+    for unfinished in find_unfinished():
+        if unfinished.can_go_on:
+            continue
+        with try_lock(unfinished.folder.name) as is_ours:
+            if is_ours:
+                unfinished.remove()
+                removed.append(unfinished.folder)
+    return removed
 
 
 def installs_root() -> Path:

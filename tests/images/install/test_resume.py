@@ -10,7 +10,8 @@ from harness import steps
 from harness.errors import MachineError
 from harness.hypervisor.firmware import tpm_folder
 from harness.hypervisor.monitor import Monitor
-from harness.images.install.resume import Unfinished
+from harness.images.cache import build_lock
+from harness.images.install.resume import Unfinished, find_unfinished, remove_hopeless
 
 URI = "qemu:///session"
 
@@ -149,3 +150,18 @@ def test_a_machine_that_does_not_load_is_an_error(begun):
 
     with pytest.raises(MachineError, match="QEMU refused 'loadvm at-1-1'"):
         begun.go_on(machine)
+
+
+def test_what_cannot_be_gone_on_with_is_removed_unless_somebody_is_at_it(begun):
+    kept = Unfinished("windows-10")
+    kept.begin("inputs")
+    kept.checkpoint(FakeMachine(), 1)
+    assert [each.folder.name for each in find_unfinished()] == ["windows-10", "windows-11"]
+
+    with build_lock("windows-11"):
+        assert remove_hopeless() == []
+    assert remove_hopeless() == [begun.folder]
+
+    assert [each.folder.name for each in find_unfinished()] == ["windows-10"]
+    kept.fail("It stood still.")
+    assert remove_hopeless() == [kept.folder]
