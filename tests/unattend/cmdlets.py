@@ -28,6 +28,7 @@ MODULES: dict[str, dict[str, str]] = {
     "microsoft.powershell.localaccounts": {
         "Get-LocalUser": "Name",
         "Remove-LocalUser": "Name",
+        "Rename-LocalUser": "SID NewName",
         "Set-LocalUser": "Name PasswordNeverExpires",
     },
     "microsoft.powershell.management": {

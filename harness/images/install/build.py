@@ -172,6 +172,8 @@ def _prepare(order: Order, unfinished: Unfinished) -> None:
             password=secrets.winrm_password,
             architecture=settings.architecture,
             product_key=order.product_key,
+            # A medium in another language asks for one when it is told a language that it does not have.
+            locale=next(iter(order.chosen.languages), "en-US"),
             user=order.profile.management.user,
             bypass_requirements=settings.bypass_requirements,
         )

@@ -9,6 +9,14 @@ $ErrorActionPreference = 'Stop'
 
 Set-RegistryOfStage -Settings $Settings -Stage 'winrm'
 
+# The built-in account has another name in some languages; known by its number, it gets the one that we log in with.
+if ($Settings.user -eq 'Administrator') {
+    $account = Get-LocalUser | Where-Object -FilterScript { "$($_.SID)" -like 'S-1-5-21-*-500' } | Select-Object -First 1
+    if ($account.Name -ne $Settings.user) {
+        Rename-LocalUser -SID $account.SID -NewName $Settings.user
+    }
+}
+
 # The drive WSMan: asks whether to start the service, so it runs before. At a boot it is boot.ps1 that starts it.
 Set-Service -Name 'WinRM' -StartupType Manual
 Start-Service -Name 'WinRM'
