@@ -115,12 +115,12 @@ class Follower:
                     f"The installation stands still: stage '{stage}' did not come within {limit.seconds:.0f} s. "
                     f"{self.progress.likely_cause()}"
                 ) from expired
-            note(f"stage '{reached}' after {self.elapsed:.0f} s", stage=reached)
-            self._on_stage(reached)
+            for stage in reached:
+                note(f"stage '{stage}' after {self.elapsed:.0f} s", stage=stage)
+                self._on_stage(stage)
 
-    def _look(self) -> str | None:
-        reached = self._read_signs()
-        if reached is not None:
+    def _look(self) -> list[str] | None:
+        if reached := self._read_signs():
             return reached
         self._check_machine()
         now = time.monotonic()
@@ -142,14 +142,15 @@ class Follower:
         )
         raise NotYet(self.machine.serial.tail(1) or "nothing on the serial port")
 
-    def _read_signs(self) -> str | None:
+    def _read_signs(self) -> list[str]:
+        """The stages that came since the last look: quick ones come several at once."""
         text, self._read_to = self.machine.serial.read(self._read_to)
-        found: str | None = None
+        found: list[str] = []
         for sign in self._reader.feed(text):
             self._refuse(sign)
             if self.progress.see(sign):
                 self._keys_are_over = True
-                found = sign.stage
+                found.append(sign.stage)
         return found
 
     def _refuse(self, sign: Sign) -> None:

@@ -107,6 +107,17 @@ def test_an_installation_that_goes_well_tells_its_stages(follow):
     assert views[-1].resets == 1
 
 
+def test_stages_that_come_at_once_are_all_told(follow):
+    stages: list[str] = []
+    _, follower = follow(
+        "wfp-hil: stage setup-started\nwfp-hil: stage specialize\nwfp-hil: ready\n", on_stage=stages.append
+    )
+
+    follower.run()
+
+    assert stages == ["setup-started", "specialize", "ready"]
+
+
 def test_a_stage_that_does_not_come_ends_with_screen_serial_log_and_cause(follow, tmp_path):
     _, follower = follow(
         "\x1b[2J\x1b[01;01Hbooting\x1b[?25h\nwfp-hil: stage setup-started\nstill copying\n", times=SHORT
