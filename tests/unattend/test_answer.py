@@ -61,7 +61,7 @@ def test_stages_of_the_answer_file_and_the_scripts_are_those_of_the_profile(name
     )
 
     assert [*answer, *called, "ready"] == list(install.stages)
-    assert "Send-Line -Text 'wfp-hil: ready'" in boot
+    assert f"Send-Line -Text '{load_profile(name).boot.ready_line}'" in boot
 
 
 def test_what_the_plan_says_is_in_the_file(plan):

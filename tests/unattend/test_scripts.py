@@ -9,6 +9,7 @@ import powershell
 import pytest
 
 from harness.config import profiles_root
+from harness.images.install.stages import SignReader
 from harness.unattend.files import registry_values
 
 FOLDER = profiles_root() / "windows"
@@ -115,6 +116,21 @@ def test_conditions_of_firewall_rules_are_parameters():
             keys = re.findall(r"(?:^|;)\s*(\w+)\s*=", table, re.MULTILINE)
             assert keys, (path.name, table)
             assert set(keys) <= set(cmdlets.INBOUND.split()), (path.name, keys)
+
+
+def test_what_scripts_write_is_what_the_host_reads():
+    lines = re.findall(
+        r"Send-Line -Text ['\"](wfp-hil: .*)['\"]$", "".join(path.read_text() for path in SCRIPTS), re.MULTILINE
+    )
+    written = [re.sub(r"\$\{?(Name|name)\}?", "winrm", line) for line in lines]
+    signs = {line: SignReader().feed(f"{line}\r\n") for line in written}
+
+    kinds = {line.split()[1].rstrip(":"): [(sign.kind, sign.stage) for sign in found] for line, found in signs.items()}
+    assert kinds["stage"] == [("stage", "winrm")]
+    assert kinds["ready"] == [("ready", "ready")]
+    assert kinds["note"] == []
+    failed = [(sign.kind, sign.stage) for line, found in signs.items() if "failed" in line for sign in found]
+    assert sorted(failed) == [("failed", "boot"), ("failed", "winrm")]
 
 
 def test_registry_stages_that_scripts_set_are_those_of_the_table():
