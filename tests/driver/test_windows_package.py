@@ -199,6 +199,8 @@ def test_an_image_stands_in_it_as_an_image(made):
 
 def test_members_hardware_ids_and_names_are_read_back():
     catalog = make_catalog({"a.inf": b"x", "b.txt": b"y"}, hardware_ids=["PCI\\VEN_1"])
+    digests = [member.digest for member in load_catalog(catalog)]
+    assert digests == sorted(digests), "Windows searches it"
     assert {(member.name, len(member.digest)) for member in load_catalog(catalog)} == {
         (name, size) for name in ("a.inf", "b.txt") for size in (20, 32)
     }
@@ -225,6 +227,11 @@ def test_our_digest_and_checksum_are_those_of_others(made, driver):
         content = path.read_bytes()
         assert image_checksum(content) == pefile.PE(data=content).generate_checksum() == stored_checksum(content)
     assert member_digest(b"x") == hashlib.sha256(b"x").digest()
+
+
+def test_what_stands_behind_the_signature_belongs_to_the_digest(made):
+    content = made.sys.read_bytes()
+    assert image_digest(content + b"12345678") != image_digest(content)
 
 
 def test_a_signature_that_is_cut_off_is_said(made):
