@@ -25,8 +25,8 @@ _COPY_SETUP = (
 )
 
 # What Setup of Windows 11 does not ask of the machine then: TPM, Secure Boot, memory, processor, disk.
-# TPM, Secure Boot and RAM as in https://github.com/rgl/windows-vagrant, windows-11-24h2-uefi/autounattend.xml; processor
-# and disk as in many public answer files. Nothing of Microsoft's describes them.
+# The first three as in https://github.com/rgl/windows-vagrant, windows-11-24h2-uefi/autounattend.xml; processor and disk
+# as in many public answer files. Nothing of Microsoft's describes them.
 _BYPASSED = ("BypassTPMCheck", "BypassSecureBootCheck", "BypassRAMCheck", "BypassCPUCheck", "BypassStorageCheck")
 _OOBE = "HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\OOBE"
 _BITLOCKER = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\BitLocker"
