@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,10 @@ def _built(root: Path, deadline: Deadline) -> dict[str, Path]:
 
 def _signed(driver: Path) -> Path:
     target = driver.parent / "signed" / driver.name
+    inf = driver.parents[1] / "callout" / f"{driver.stem}.inf"
+    if inf.is_file():
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(inf, target.with_suffix(".inf"))
     if target.is_file() and target.stat().st_mtime_ns >= driver.stat().st_mtime_ns:
         return target
     target.parent.mkdir(exist_ok=True)

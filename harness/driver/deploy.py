@@ -255,13 +255,16 @@ def deploy(
 
 
 def _deploy_package(guest: Guest, package: DriverPackage, serial_log: Path | None) -> DriverService:
-    """Windows installs packages: made of the driver here, and checked once it runs."""
+    """Windows installs packages: made here, with the INF beside the driver if there is one; checked once it runs."""
     from harness.driver.windows_deploy import install  # it is built on DriverService
     from harness.driver.windows_package import make_package
 
     with TemporaryDirectory(prefix="wfp-hil-package-") as folder:
         signer = make_certificate(certificate_folder())
-        made = make_package(package.path, Path(folder) / package.service, signer=signer)
+        inf = package.path.with_suffix(".inf")
+        made = make_package(
+            package.path, Path(folder) / package.service, signer=signer, inf=inf if inf.is_file() else None
+        )
         return install(guest, made, serial_log=serial_log).service
 
 

@@ -66,13 +66,13 @@ def make_package(
         if problems:
             raise DriverPackageError(
                 f"The INF of '{driver.name}' breaks the rules of Windows: {' '.join(problems)}",
-                hint="harness/driver/data/inf_rules.toml has the page that each rule is from.",
+                hint="harness/driver/data/inf_rules.toml has the pages. With no .inf beside the driver one is made.",
             )
         names = copied_files(load_inf(text))
         if [name.lower() for name in names] != [driver.name.lower()]:
             raise DriverPackageError(
                 f"The INF '{inf}' copies {', '.join(names)}, wanted '{driver.name}' alone.",
-                hint="Packages with more files are installed by their own set-up.",
+                hint="Take the .inf away: then one is made for the driver alone.",
             )
         made = _fill(folder, package, text, signer)
         check_package(made)

@@ -303,6 +303,21 @@ def test_deploy_installs_a_package_on_windows(guest):
     assert guest.commands_of("sc") == []
 
 
+def test_an_inf_beside_the_driver_is_the_one_that_is_installed(guest, tmp_path):
+    ours = build_all()["wfpcallout.sys"]
+    assert ours.with_suffix(".inf").is_file(), "our own goes along with the signed driver"
+    driver = tmp_path / "wfpcallout.sys"
+    driver.write_bytes(ours.read_bytes())
+    text = ours.with_suffix(".inf").read_bytes()
+    driver.with_suffix(".inf").write_bytes(text.replace(b"wfpcallout.cat", b"own.cat"))
+    deploy(guest, load_package(driver))
+    assert ("own.cat", r"C:\wfp-hil\package\own.cat") in guest.uploads
+
+    driver.with_suffix(".inf").write_bytes(text.replace(b"PnpLockdown = 1", b"PnpLockdown = 0"))
+    with pytest.raises(DriverPackageError, match="PnpLockdown is '0', wanted 1"):
+        deploy(guest, load_package(driver))
+
+
 def test_wfp_objects_are_told_apart_by_kind_and_key():
     seen = load_wfp_state(RUNNING)
     assert {str(thing) for thing in seen.values()} == {
