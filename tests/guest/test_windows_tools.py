@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.errors import DeadlineExpired, GuestError, TransportError
 from harness.guest.restart import restart
+from harness.guest.transport import CommandResult
 from harness.guest.windows_tools import CRASH_DUMP, StorePackage, WindowsTools
 from harness.waiting import Deadline
 
@@ -295,3 +298,51 @@ def test_a_restart_that_does_not_come_is_told_by_what_was_seen(guest):
     guest.says["shutdown.exe"] = (5, "Access is denied.(5)\n")
     with pytest.raises(GuestError, match="did not take the order to restart: Access is denied"):
         restart(guest, Deadline(60))
+
+
+class WineSession:
+    """Runs commands by a real cmd.exe and a real reg.exe: Wine's, whose forms are those of Windows."""
+
+    def __init__(self, wine):
+        self.wine = wine
+
+    def run(self, command, *, deadline=None, skip_cmd_shell=False):
+        words = [word.strip('"') for word in shlex.split(command, posix=False)]
+        if words[0] != "reg.exe":
+            words = ["cmd.exe", "/c", *words]
+        program = next(Path("/usr/lib").glob(f"*/wine/x86_64-windows/{words[0]}"))  # the prefix is empty
+        done = subprocess.run(
+            [self.wine.program, program, *words[1:]],
+            env=self.wine.environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        return CommandResult(
+            command=command,
+            exit_code=done.returncode,
+            stdout=done.stdout.decode(errors="replace"),
+            stderr=done.stderr.decode(errors="replace"),
+            duration=0.0,
+        )
+
+
+@pytest.mark.wine
+def test_a_real_reg_and_a_real_cmd_are_understood(wine):
+    tools = WindowsTools(WineSession(wine))
+    for key, name, value in (
+        (r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion", "CurrentBuildNumber", "26100"),
+        (r"HKLM\SYSTEM\CurrentControlSet\Control", "SystemStartOptions", " TESTSIGNING  NOEXECUTE=OPTIN"),
+    ):
+        tools.run(f'reg.exe add "{key}" /v "{name}" /t REG_SZ /d "{value}" /f', doing="set a value")
+    assert tools.find_build() == 26100
+    assert tools.is_test_signing_on()
+    assert tools.read_registry(r"HKLM\SYSTEM\CurrentControlSet\Services\nobody", "ImagePath") is None
+    assert tools.read_registry(r"HKLM\SYSTEM\CurrentControlSet\Control", "NoSuchValue") is None
+
+    assert tools.find_dumps() == []
+    folder = Path(wine.environment["WINEPREFIX"]) / "drive_c" / "windows"
+    (folder / "Minidump").mkdir()
+    for name in ("MEMORY.DMP", "Minidump/112126-1.dmp"):
+        (folder / name).write_bytes(b"")
+    assert tools.find_dumps() == [CRASH_DUMP, r"C:\Windows\Minidump\112126-1.dmp"]
