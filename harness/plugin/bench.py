@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from harness.config import Profile, load_profile
+from harness.config import GuestKind, Profile, load_profile
 from harness.driver import (
     DriverControl,
     DriverService,
@@ -34,9 +34,10 @@ from harness.errors import (
     UsageError,
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
-from harness.hypervisor import Machine, NicSpec, Way, nic_mac, open_machine
+from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_machine
 from harness.images import Image, ensure
 from harness.link import StreamLink
+from harness.plugin.dumps import fetch_dumps
 from harness.plugin.options import RunOptions
 from harness.steps import note, step
 from harness.traffic import Stations
@@ -46,6 +47,7 @@ _SNAPSHOT = "warm"
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 10.0
 _BOOTED_SECONDS = 15.0
+_DUMP_SECONDS = 600.0
 # The model's exception handler and Windows' serial debugger both say it this way: code, then four parameters.
 _BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
 
@@ -87,6 +89,9 @@ class Bench(Protocol):
 
     def serial_size(self) -> int:
         """Bytes the serial console has said so far."""
+
+    def save_dumps(self, folder: Path) -> None:
+        """After a crash: put what the guest has of it into the folder; the guest is worn out afterwards."""
 
 
 class GuestBench:
@@ -177,6 +182,19 @@ class GuestBench:
         """Bytes the serial console has said so far."""
         return self.machine.serial.size()
 
+    def save_dumps(self, folder: Path) -> None:
+        """After a crash: have Windows go on with its dump, and put it into the folder."""
+        if self._profile.kind is not GuestKind.WINDOWS or self.machine.condition is not Condition.PANICKED:
+            return
+        self.guest.abandon()
+        kind = str(self._profile.kind)
+        fetch_dumps(
+            self.machine,
+            lambda: open_guest(self.machine, self._image.secrets, kind=kind),
+            folder,
+            Deadline(_DUMP_SECONDS + self._profile.boot.ready_seconds),
+        )
+
     def diagnose(self, error: BaseException) -> BaseException:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
         if not isinstance(error, HarnessError) or isinstance(error, (GuestCrashed, UsageError, HostError)):
@@ -255,6 +273,14 @@ class GuestBench:
             self.control.settle()
 
     def _find_bugcheck(self) -> None:
+        told = self.machine.bugcheck
+        if told is not None:
+            raise GuestCrashed(
+                f"The guest crashed: {told}.",
+                code=told.code,
+                parameters=told.parameters,
+                hint="The dump is in the scenario's folder, if Windows could write it.",
+            )
         found = _BUGCHECK.search(self.machine.serial.text(self._serial_mark))
         if found is not None:
             code = int(found.group(1), 16)

@@ -214,6 +214,8 @@ class Run:
         outcome = outcome_of(cause)
         if outcome in (Outcome.CRASH, Outcome.HANG, Outcome.LOST):
             self._last_place = "broken"
+        if outcome is Outcome.CRASH and self._bench is not None and current.scene is not None:
+            self._bench.save_dumps(current.scene.folder.path)
         if isinstance(cause, UsageError):
             self._errors.append(cause)
         message = str(cause) or type(cause).__name__

@@ -77,6 +77,10 @@ class FakeBench:
         self.control = FakeControl(self) if self.options.driver is None else None
         self.stations = FakeStations()
 
+    def save_dumps(self, folder):
+        self.calls.append("dumps")
+        (folder / "MEMORY.DMP").write_bytes(b"PAGEDU64")
+
     def tidy(self):
         self.calls.append("tidy")
 
