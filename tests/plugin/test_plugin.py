@@ -193,6 +193,9 @@ def test_two(driver):
     _, records, _ = run(scenarios, body, "--fresh", "session")
 
     assert outcomes(records) == ["CRASH", "PASS"]
+    dumps = [path.parent.name for path in (scenarios.path / "results").rglob("MEMORY.DMP")]
+    assert len(dumps) == 1
+    assert "test_one" in dumps[0]
 
 
 def test_a_machine_that_cannot_be_put_back_is_latched_with_its_first_cause(scenarios: pytest.Pytester) -> None:
