@@ -4,6 +4,9 @@
     reg add HKLM\\SYSTEM\\Setup\\LabConfig /v NAME ...    is remembered: it waives checks of Setup
     for %d in (C D ...) do if exist %d:\\FILE xcopy %d:\\FOLDER TARGET ...
                                                       copies the folder from the first medium that has the file
+    for %d in (C D ...) do if exist %d:\\FILE copy /y %d:\\OTHER C:\\TARGET
+                                                      copies a file from there
+    exit /b 0                                         whatever happened before is no failure
     powershell ... -File C:\\FOLDER\\NAME.ps1            the script has to be there; the stages that it writes are said,
                                                       and whether it reboots is remembered
 
@@ -29,6 +32,11 @@ _COPY = re.compile(
     r"xcopy %\1:\\(?P<folder>\S+) C:\\(?P<target>\S+)(?: /\w)*\)?",
     re.IGNORECASE,
 )
+_COPY_FILE = re.compile(
+    r"\(?for %(\w) in \([^)]*\) do if exist %\1:\\(?P<file>\S+) copy /y %\1:\\(?P<other>\S+) C:\\(?P<target>\S+?)\)?",
+    re.IGNORECASE,
+)
+_EXIT = re.compile(r"exit /b 0", re.IGNORECASE)
 _SCRIPT = re.compile(r"powershell(?:\.exe)?\s.*-File\s+\"?C:\\(?P<path>[^\"\s]+\.ps1)\"?.*", re.IGNORECASE)
 # In the lines of a script: a stage that it writes, scripts of its folder that it calls, a reboot.
 _STAGE = re.compile(
@@ -70,10 +78,12 @@ class Interpreter:
             self.waived |= {name.group("name").lower() for name in _VALUE.finditer(found.group("rest"))}
         elif in_cmd and self.drive and (found := _COPY.fullmatch(command)):
             self._copy(found.group("file"), found.group("folder"), found.group("target"))
+        elif in_cmd and self.drive and (found := _COPY_FILE.fullmatch(command)):
+            self._copy_file(found.group("file"), found.group("other"), found.group("target"))
         elif self.drive and (found := _SCRIPT.fullmatch(command)):
             self.play(self.drive.joinpath(*found.group("path").split("\\")))
         else:
-            return False
+            return in_cmd and _EXIT.fullmatch(command) is not None
         return True
 
     def _copy(self, file: str, folder: str, target: str) -> None:
@@ -90,6 +100,16 @@ class Interpreter:
             return
         # As on Windows: `if exist` is content when nothing is there.
         self.console.show(f"no medium has '{file}'")
+
+    def _copy_file(self, file: str, other: str, target: str) -> None:
+        assert self.drive is not None
+        for root in self.roots:
+            if find(root, *file.split("\\")) is None:
+                continue
+            if (source := find(root, *other.split("\\"))) is not None:
+                shutil.copyfile(source, self.drive.joinpath(*target.split("\\")))
+                return
+        self.console.show(f"no medium has '{file}' and '{other}'")
 
     def play(self, script: Path) -> None:
         """Say the stages of a PowerShell script and of those that it calls. Raises Refused where there is none."""
