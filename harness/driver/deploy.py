@@ -29,6 +29,7 @@ _STATE_SECONDS = 30.0
 NO_SUCH_SERVICE = 1060
 ALREADY_RUNNING = 1056
 NOT_RUNNING = 1062
+MARKED_FOR_DELETE = 1072
 ALREADY_EXISTS = 1073
 _ACCESS_DENIED = 5
 
@@ -132,9 +133,9 @@ class DriverService:
                 raise DeployError(f"The driver '{self.name}' did not unload: its service is {state}.")
 
     def delete(self) -> None:
-        """Delete the service; one that does not exist is no error."""
+        """Delete the service; one that does not exist, or goes with its last handle, is no error."""
         code, said = self._act("delete")
-        if code not in (0, NO_SUCH_SERVICE):
+        if code not in (0, NO_SUCH_SERVICE, MARKED_FOR_DELETE):
             raise self._refused("deleted", code, said)
 
     def remove(self) -> None:

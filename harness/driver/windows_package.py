@@ -16,9 +16,9 @@ from harness.driver.catalog import check_catalog, make_catalog, sign_catalog
 from harness.driver.inf import StartType, load_inf, render_inf
 from harness.driver.inf_check import check_inf, copied_files, find_service
 from harness.driver.package import DriverPackage, load_package
-from harness.driver.sign import TestCertificate, sign
+from harness.driver.sign import TestCertificate, sign, verify
 from harness.driver.version import read_version
-from harness.errors import DriverPackageError
+from harness.errors import DriverPackageError, SigningError
 from harness.steps import step
 
 _PROVIDER = "wfp-hil test"
@@ -28,7 +28,8 @@ _PROVIDER = "wfp-hil test"
 class WindowsPackage:
     """The files of a package in one folder, and the service that its INF adds.
 
-    `certificate` is DER, as certutil takes it; `thumbprint` is its SHA-1, by which Windows' stores name it.
+    `certificate` is DER, as certutil takes it; `thumbprint` is its SHA-1, by which Windows' stores name it. The catalog
+    is always signed with it, the driver only where `signed_here`: else it kept a signature that it came with.
     """
 
     sys: Path
@@ -37,6 +38,7 @@ class WindowsPackage:
     certificate: Path
     thumbprint: str
     service: str
+    signed_here: bool
 
     def contents(self) -> dict[str, bytes]:
         """What the catalog vouches for, by file name."""
@@ -109,6 +111,7 @@ def _fill(folder: Path, package: DriverPackage, inf: bytes, signer: TestCertific
         certificate=folder / "test-signing.cer",
         thumbprint=certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 - Windows' own name for a certificate
         service=service[0] if service else package.service,
+        signed_here=not package.is_signed or _is_by(package.path, signer),
     )
     if package.is_signed:
         shutil.copyfile(package.path, made.sys)
@@ -121,6 +124,14 @@ def _fill(folder: Path, package: DriverPackage, inf: bytes, signer: TestCertific
     sign_catalog(unsigned, made.cat, signer)
     unsigned.unlink()
     return made
+
+
+def _is_by(signed: Path, signer: TestCertificate) -> bool:
+    try:
+        verify(signed, signer)
+    except SigningError:
+        return False
+    return True
 
 
 def _render(package: DriverPackage, start: StartType) -> str:
@@ -145,4 +156,5 @@ def _moved(made: WindowsPackage, target: Path) -> WindowsPackage:
         certificate=target / made.certificate.name,
         thumbprint=made.thumbprint,
         service=made.service,
+        signed_here=made.signed_here,
     )

@@ -190,6 +190,7 @@ def test_what_is_loaded_is_asked_once(guest, package):
         ({"sha256": ""}, "has the SHA-256 of no file"),
         ({"version": "0.0.9.0"}, r"it says version 0\.0\.9\.0, sent: 0\.1\.0\.0"),
         ({"signature": "NotTrusted"}, "its signature is 'NotTrusted'"),
+        ({"signer": "ab" * 20}, "it is signed by abab.*, sent: [0-9a-f]{40}"),
         ({"running": False}, "it does not run"),
         ({"exists": False}, "there is no such service"),
     ],
@@ -199,6 +200,31 @@ def test_a_file_that_is_not_the_one_that_was_sent_is_said(guest, package, change
     installed = install(guest, package)
     with pytest.raises(DeployError, match=rf"driver 'wfpcallout' is not what was sent: .*{wanted}"):
         installed.service.start()
+
+
+@pytest.mark.parametrize(("status", "loads"), [("UnknownError", True), ("NotTrusted", True), ("HashMismatch", False)])
+def test_a_driver_with_a_signature_of_its_own_need_not_be_trusted(guest, package, tmp_path, status, loads):
+    theirs = make_package(package.sys, tmp_path / "theirs", signer=make_certificate(tmp_path / "other"))
+    assert not theirs.signed_here
+    guest.says[f"powershell.exe {POWERSHELL}driver-state.ps1"] = loaded(package, signature=status, signer="cd" * 20)
+    service = install(guest, theirs).service
+    if loads:
+        service.start()
+    else:
+        with pytest.raises(DeployError, match="its signature is 'HashMismatch'"):
+            service.start()
+
+
+def test_what_goes_with_its_last_handle_is_waited_for(guest, package):
+    guest.says[f"powershell.exe {POWERSHELL}driver-leftovers.ps1"] = [
+        '{"services":["wfpcallout"],"files":[],"packages":[],"keys":[]}\n',
+        NOTHING_LEFT,
+    ]
+    guest.says["sc.exe delete"] = (1072, "[SC] DeleteService FAILED 1072:\n")
+    installed = install(guest, package)
+    installed.service.start()
+    stopped(guest)
+    installed.uninstall()
 
 
 def test_a_windows_without_test_signing_is_said_before_anything_is_changed(guest, package):
@@ -255,13 +281,15 @@ def test_a_package_that_was_changed_is_not_sent(guest, package, tmp_path):
     spoilt = type(package)(
         sys=tmp_path / package.sys.name, inf=tmp_path / package.inf.name, cat=tmp_path / package.cat.name,
         certificate=tmp_path / package.certificate.name, thumbprint=package.thumbprint, service=package.service,
+        signed_here=True,
     )  # fmt: skip
     with pytest.raises(DriverPackageError, match=r"'wfpcallout\.inf' has the SHA256"):
         install(guest, spoilt)
     assert guest.commands == []
 
 
-def test_everything_that_is_left_is_named(guest, package):
+def test_everything_that_is_left_is_named(guest, package, monkeypatch):
+    monkeypatch.setattr("harness.driver.windows_deploy._GONE_SECONDS", 0.0)
     guest.says[f"powershell.exe {POWERSHELL}driver-leftovers.ps1"] = (
         json.dumps(
             {

@@ -56,6 +56,7 @@ def package(made, tmp_path):
         **{name: tmp_path / "tiny" / getattr(made, name).name for name in ("sys", "inf", "cat", "certificate")},
         thumbprint=made.thumbprint,
         service=made.service,
+        signed_here=made.signed_here,
     )
 
 
@@ -262,7 +263,7 @@ def test_a_catalog_of_another_name_is_not_the_packages(package):
     package.cat.rename(package.cat.with_name("other.cat"))
     renamed = type(package)(
         sys=package.sys, inf=package.inf, cat=package.cat.with_name("other.cat"), certificate=package.certificate,
-        thumbprint=package.thumbprint, service=package.service,
+        thumbprint=package.thumbprint, service=package.service, signed_here=True,
     )  # fmt: skip
     with pytest.raises(DriverPackageError, match=r"names the catalog 'tiny\.cat', the package has 'other\.cat'"):
         check_package(renamed)
@@ -271,6 +272,8 @@ def test_a_catalog_of_another_name_is_not_the_packages(package):
 def test_a_driver_that_is_signed_keeps_its_signature(made, certificate, tmp_path):
     again = make_package(made.sys, tmp_path / "again", signer=make_certificate(tmp_path / "other"))
     assert again.sys.read_bytes() == made.sys.read_bytes()
+    assert made.signed_here
+    assert not again.signed_here
 
 
 def test_no_version_resource_is_none(driver, tmp_path):

@@ -32,8 +32,9 @@ foreach ($folder in Get-ChildItem -LiteralPath $store -Directory -Filter "${Inf}
 }
 # Windows keeps the INF of a package as oemN.inf; whose it is stands only inside.
 $published = Join-Path -Path $env:SystemRoot -ChildPath 'INF'
+$whole = '(^|[^A-Za-z0-9_.-])' + [Regex]::Escape($File) + '($|[^A-Za-z0-9_.-])'
 foreach ($copy in Get-ChildItem -LiteralPath $published -File -Filter 'oem*.inf') {
-    if (Select-String -LiteralPath $copy.FullName -Pattern $File -SimpleMatch -Quiet) {
+    if (Select-String -LiteralPath $copy.FullName -Pattern $whole -Quiet) {
         $left.packages += $copy.FullName
     }
 }
