@@ -20,13 +20,15 @@ WINDOWS_PARTITION = 3
 
 # Windows Setup and PE give letters to CDs as they come; the answer CD is found by the file that only it has.
 _LETTERS = "C D E F G H I J K L"
-_COPY_SETUP = (
-    f"(for %d in ({_LETTERS}) do if exist %d:\\setup\\settings.json xcopy %d:\\setup {SETUP_FOLDER} /e /i /y /q)"
-)
+_LOOP = f"for %d in ({_LETTERS}) do if exist %d:\\setup\\settings.json"
+_COPY_SETUP = f"({_LOOP} xcopy %d:\\setup {SETUP_FOLDER} /e /i /y /q)"
+# The Setup of Windows 11 24H2 and later does not keep an answer file from a CD for the pass oobeSystem, says a public
+# answer file that does this against it. Windows looks for one in C:\, too; seal.ps1 removes it.
+_KEEP_ANSWERS = f"({_LOOP} copy /y %d:\\autounattend.xml C:\\unattend.xml)"
 
 # What Setup of Windows 11 does not ask of the machine then: TPM, Secure Boot, memory, processor, disk.
-# The first three as in https://github.com/rgl/windows-vagrant, windows-11-24h2-uefi/autounattend.xml; processor and disk
-# as in many public answer files. Nothing of Microsoft's describes them.
+# The first three as in https://github.com/rgl/windows-vagrant, windows-11-24h2-uefi/autounattend.xml; processor and
+# disk as in many public answer files. Nothing of Microsoft's describes them.
 _BYPASSED = ("BypassTPMCheck", "BypassSecureBootCheck", "BypassRAMCheck", "BypassCPUCheck", "BypassStorageCheck")
 _OOBE = "HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\OOBE"
 _BITLOCKER = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\BitLocker"
@@ -64,7 +66,15 @@ def render_answer(plan: InstallPlan) -> bytes:
 
 def stage_command(stage: str) -> str:
     """A command that reports a stage on the first serial port, where no script can run yet."""
-    return f"cmd /c echo wfp-hil: stage {stage}>COM1"
+    return _whatever_happens(f"echo wfp-hil: stage {stage}>COM1")
+
+
+def _whatever_happens(command: str) -> str:
+    """Setup ends when a command fails, and Windows PE may lack a driver for the serial port.
+
+    So say the comments of public answer files; Microsoft's pages are silent on it.
+    """
+    return f'cmd /c "{command} & exit /b 0"'
 
 
 def _append(parent: etree._Element, nodes: Iterable[Node]) -> None:
@@ -169,7 +179,8 @@ def _disk() -> list[Node]:
 def _specialize(plan: InstallPlan) -> list[Node]:
     commands = [
         stage_command("specialize"),
-        f'cmd /c "{_COPY_SETUP}"',
+        _whatever_happens(_COPY_SETUP),
+        _whatever_happens(_KEEP_ANSWERS),
         # Since Windows 11 22H2 the first-run pages want a network; this lets them do without.
         f"reg add {_OOBE} /v BypassNRO /t REG_DWORD /d 1 /f",
         # Since Windows 11 24H2 a disk is encrypted by itself; a changed boot entry then asks for the recovery key. By

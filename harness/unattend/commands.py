@@ -25,8 +25,11 @@ _FOR = re.compile(
     r"\(?for %(?P<variable>[a-z]) in \((?P<letters>[C-Z](?: [C-Z])*)\) do (?P<body>.+?)\)?", re.IGNORECASE
 )
 _IF_COPY = re.compile(
-    r"if exist %(?P<a>[a-z]):\\\S+ xcopy %(?P<b>[a-z]):\\\S+ (?P<target>[A-Z]:\\\S+)(?P<flags>(?: /[a-z])+)"
+    r"if exist %(?P<a>[a-z]):\\\S+ "
+    r"(?:xcopy %(?P<b>[a-z]):\\\S+ [A-Z]:\\\S+(?P<xcopy>(?: /[a-z])+)"
+    r"|copy(?P<copy>(?: /[a-z])*) %(?P<c>[a-z]):\\\S+ [A-Z]:\\\S+)"
 )
+_NO_FAILURE = "exit /b 0"
 
 
 def check_command(command: str, *, scripts: frozenset[str] | None = None) -> list[str]:
@@ -42,7 +45,13 @@ def check_command(command: str, *, scripts: frozenset[str] | None = None) -> lis
     # cmd takes the outermost quotation marks off when there is more than one word in them.
     if rest.startswith('"') and rest.endswith('"'):
         rest = rest[1:-1]
-    return [problem for part in rest.split(" & ") for problem in _check_one(part.strip(), scripts, in_shell=True)]
+    *parts, last = (part.strip() for part in rest.split(" & "))
+    problems = [problem for part in parts for problem in _check_one(part, scripts, in_shell=True)]
+    if last == _NO_FAILURE:
+        return problems
+    if not last.startswith("powershell.exe"):
+        problems.append(f"'{command}' does not end with '{_NO_FAILURE}': where it fails, so does Setup.")
+    return problems + _check_one(last, scripts, in_shell=True)
 
 
 def _check_one(command: str, scripts: frozenset[str] | None, *, in_shell: bool) -> list[str]:
@@ -101,8 +110,9 @@ def _check_for(command: str) -> list[str]:
     body = _IF_COPY.fullmatch(loop["body"]) if loop else None
     if loop is None or body is None:
         return [f"'{command}' is not 'for %d in (LETTERS) do if exist %d:\\FILE xcopy %d:\\FOLDER TARGET FLAGS'."]
-    if {body["a"], body["b"]} != {loop["variable"]}:
+    if {body["a"], body["b"] or body["c"]} != {loop["variable"]}:
         return [f"'{command}' uses another variable than its own, %{loop['variable']}."]
-    # Without /i xcopy asks whether the target is a file or a folder, without /y whether to overwrite: nobody answers.
-    missing = {"/i", "/y"} - set(body["flags"].split())
-    return [f"xcopy without {flag} asks a question, in '{command}'." for flag in sorted(missing)]
+    # Without /i xcopy asks whether the target is a file or a folder, without /y both ask whether to overwrite.
+    program, wanted = ("xcopy", {"/i", "/y"}) if body["xcopy"] else ("copy", {"/y"})
+    missing = wanted - set((body["xcopy"] or body["copy"]).split())
+    return [f"{program} without {flag} asks a question, in '{command}'." for flag in sorted(missing)]

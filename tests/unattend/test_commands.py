@@ -7,11 +7,12 @@ import pytest
 from harness.unattend.commands import check_command
 
 GOOD = [
-    "cmd /c echo wfp-hil: stage setup-started>COM1",
+    'cmd /c "echo wfp-hil: stage setup-started>COM1 & exit /b 0"',
+    'cmd /c "(for %d in (C D) do if exist %d:\\a.json copy /y %d:\\b.xml C:\\unattend.xml) & exit /b 0"',
     "reg add HKLM\\SYSTEM\\Setup\\LabConfig /v BypassTPMCheck /t REG_DWORD /d 1 /f",
     'reg add "HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion" /v Name /t REG_SZ /d "two words" /f',
     "powershell.exe -NoProfile -ExecutionPolicy Bypass -File C:\\wfp-hil\\setup\\first-logon.ps1",
-    'cmd /c "(for %d in (C D) do if exist %d:\\setup\\a.json xcopy %d:\\setup C:\\wfp-hil\\setup /e /i /y)"',
+    'cmd /c "(for %d in (C D) do if exist %d:\\setup\\a.json xcopy %d:\\setup C:\\wfp-hil\\s /e /i /y) & exit /b 0"',
 ]
 
 
@@ -26,6 +27,8 @@ def test_good_commands_pass(command):
         ("cmd /c echo wfp-hil: stage caf\u00e9>COM1", "plain ASCII"),
         ("cmd /c echo wfp-hil: stage x1>COM1", "no digit before the '>'"),
         ("cmd /c echo wfp-hil: stage specialize>COM2", "no stage line"),
+        ("cmd /c echo wfp-hil: stage specialize>COM1", "does not end with 'exit /b 0'"),
+        ('cmd /c "(for %d in (C D) do if exist %d:\\a copy %d:\\b C:\\c) & exit /b 0"', "copy without /y"),
         ("echo wfp-hil: stage specialize>COM1", "not among the programs"),
         ("del C:\\file", "not among the programs"),
         ("reg add HKLM\\A /v N /t REG_DWORD /d 1", "without /f reg asks"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from harness.images.install.stages import SignReader
 from harness.unattend import render_answer
 from harness.unattend.answer import NAMESPACE
 
@@ -79,6 +80,7 @@ def commands(xml: bytes, name: str) -> list[str]:
 def test_the_commands_of_setup_do_what_they_are_for(windows, plan):
     (windows.cd / "setup" / "settings.json").write_text("{}")
     (windows.cd / "setup" / "more" / "deep.txt").write_text("deep")
+    (windows.cd / "autounattend.xml").write_text("answers")
     xml = render_answer(dataclasses.replace(plan, bypass_requirements=True))
     paths = [path for path in commands(xml, "Path") if path != "E:\\"]
 
@@ -89,18 +91,36 @@ def test_the_commands_of_setup_do_what_they_are_for(windows, plan):
         written.append(windows.com1.read_bytes())
         windows.com1.write_bytes(b"")
 
-    assert [line for line in written if line] == [
+    # cmd writes the blank before the '&', too.
+    assert [line.replace(b" \r\n", b"\r\n") for line in written if line] == [
         b"wfp-hil: stage %s\r\n" % stage for stage in (b"setup-started", b"specialize", b"oobe")
+    ]
+    assert [SignReader().feed(line.decode())[0].stage for line in written if line] == [
+        "setup-started",
+        "specialize",
+        "oobe",
     ]
     copied = windows.drive_c / "wfp-hil" / "setup"
     assert (copied / "settings.json").read_text() == "{}"
     assert (copied / "more" / "deep.txt").read_text() == "deep"
+    assert (windows.drive_c / "unattend.xml").read_text() == "answers"
     for name in ("TPM", "SecureBoot", "RAM", "CPU", "Storage"):
         assert windows.value("HKLM\\SYSTEM\\Setup\\LabConfig", f"Bypass{name}Check") == "REG_DWORD 0x1"
     oobe = "HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\OOBE"
     assert windows.value(oobe, "BypassNRO") == "REG_DWORD 0x1"
     bitlocker = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\BitLocker"
     assert windows.value(bitlocker, "PreventDeviceEncryption") == "REG_DWORD 0x1"
+
+
+def test_a_command_that_fails_is_no_failure_of_setup(windows, plan):
+    """No CD, and no serial port: Setup would end with the first command that ends with anything but 0."""
+    windows.com1.unlink()
+    (windows.com1.parent / "prefix" / "dosdevices" / "com1").unlink()
+    (windows.com1.parent / "prefix" / "dosdevices" / "com1").symlink_to("/nowhere/com1")
+
+    for path in commands(render_answer(plan), "Path"):
+        assert windows.run(path).returncode == 0, path
+    assert windows.run("cmd /c echo x>COM1").stderr, "COM1 is there after all"
 
 
 def test_the_first_logon_copies_again_and_then_runs_the_script_once(windows, plan):

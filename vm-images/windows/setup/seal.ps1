@@ -21,7 +21,7 @@ if (-not ('WfpHil.Lsa' -as [type])) {
 [WfpHil.Lsa]::RemoveSecret('DefaultPassword')
 
 # Copies that Setup makes of the answer file.
-foreach ($copy in 'C:\Windows\Panther\unattend.xml', 'C:\Windows\Panther\unattend-original.xml', 'C:\Windows\Panther\Unattend\unattend.xml', 'C:\Windows\System32\Sysprep\unattend.xml') {
+foreach ($copy in 'C:\unattend.xml', 'C:\Windows\Panther\unattend.xml', 'C:\Windows\Panther\unattend-original.xml', 'C:\Windows\Panther\Unattend\unattend.xml', 'C:\Windows\System32\Sysprep\unattend.xml') {
     if (Test-Path -LiteralPath $copy) {
         Remove-Item -LiteralPath $copy -Force
     }
