@@ -57,9 +57,10 @@ def build_installer(image: Image, deadline: Deadline) -> Path:
         run_as_c(["fallocate", "--dig-holes", work / "medium.iso"], deadline)
         (work / "medium.iso").chmod(0o644)
         (work / "medium.iso").rename(target)
-    for old in target.parent.glob("rehearsal-*.iso"):
-        if old != target:
-            old.unlink(missing_ok=True)
+    # An installation that goes on may still want the one before.
+    media = sorted(target.parent.glob("rehearsal-*.iso"), key=lambda path: path.stat().st_mtime)
+    for old in media[:-2]:
+        old.unlink(missing_ok=True)
     note("the stand-in medium is ready", path=str(target))
     return target
 
@@ -67,7 +68,7 @@ def build_installer(image: Image, deadline: Deadline) -> Path:
 def _hash(image: Image) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {image.hash} {_options()} {EDITIONS} {BUILD} {PROMPT_SECONDS}".encode())
     for path in sorted(_INSTALLER.rglob("*")):
-        if path.is_file() and not {"build", "__pycache__"} & set(path.parts):
+        if path.is_file() and path.suffix != ".md" and not {"build", "__pycache__"} & set(path.parts):
             digest.update(f"\0{path.relative_to(_INSTALLER)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
