@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import cmdlets
 import powershell
@@ -10,6 +11,7 @@ import pytest
 
 from harness.config import profiles_root
 from harness.images.install.stages import SignReader
+from harness.process import run
 from harness.unattend.files import registry_values
 
 FOLDER = profiles_root() / "windows"
@@ -230,3 +232,19 @@ def test_known_cmdlets_are_used_and_have_pages():
 
     assert listed - used == set()
     assert all(cmdlets.source(name).startswith("https://learn.microsoft.com/") for name in listed)
+
+
+def test_the_c_sharp_of_the_scripts_compiles(tmp_path):
+    """PowerShell 5.1 compiles it in the guest, with a compiler for C# 5, as Mono's can be."""
+    compiler = shutil.which("mcs")
+    if compiler is None:
+        pytest.skip("no C# compiler here: Debian's package mono-mcs has one")
+    for path in sorted((FOLDER / "setup").glob("*.cs")):
+        done = run(
+            [compiler, "-langversion:5", "-warnaserror", "-target:library", f"-out:{tmp_path / 'x.dll'}", path],
+            check=False,
+        )
+        assert done.exit_code == 0, done.stdout + done.stderr
+        for kind, method in re.findall(r"\[(WfpHil\.\w+)\]::(\w+)\(", (FOLDER / "setup" / "seal.ps1").read_text()):
+            assert f"public static class {kind.partition('.')[2]}" in path.read_text()
+            assert f"public static void {method}(" in path.read_text()
