@@ -15,8 +15,8 @@ foreach ($name in 'wuauserv', 'UsoSvc', 'WSearch', 'DiagTrack', 'SSDPSRV', 'upnp
     $service = Get-Service -Name $name -ErrorAction SilentlyContinue
     if ($null -ne $service) {
         try {
+            # Not stopped: that can take for ever, and a reboot follows.
             Set-Service -Name $name -StartupType Disabled
-            Stop-Service -Name $name -Force
         }
         catch {
             # Windows guards some of its own services, more of them with each version.
