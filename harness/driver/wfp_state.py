@@ -6,6 +6,7 @@ it runs, and after it was uninstalled.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lxml import etree
@@ -43,7 +44,7 @@ def load_wfp_state(content: bytes) -> dict[tuple[str, str], WfpObject]:
     Raises GuestError when it is not what netsh writes.
     """
     try:
-        root = etree.fromstring(content, etree.XMLParser(resolve_entities=False, huge_tree=True))
+        root = etree.fromstring(_whole(content), etree.XMLParser(resolve_entities=False, huge_tree=True))
     except etree.XMLSyntaxError as error:
         raise GuestError(f"The state of WFP that netsh wrote is no XML: {error}.") from error
     found: dict[tuple[str, str], WfpObject] = {}
@@ -60,6 +61,13 @@ def load_wfp_state(content: bytes) -> dict[tuple[str, str], WfpObject]:
             hint="Is the base filtering engine (service BFE) running?",
         )
     return found
+
+
+def _whole(content: bytes) -> bytes:
+    """One XML document: netsh of newer Windows writes a second root, <firewallState>, behind <wfpstate>."""
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", content.decode(encoding, errors="replace"))
+    return f"<state>{text}</state>".encode()
 
 
 def find_left(before: bytes, running: bytes, after: bytes) -> list[WfpObject]:

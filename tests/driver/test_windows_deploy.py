@@ -356,6 +356,19 @@ def test_wfp_objects_are_told_apart_by_kind_and_key():
     assert seen["filter", "{f1}"].provider == "{bbbb}"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        RUNNING + b"<firewallState><dynamicKeywordAddresses/></firewallState>",  # FORM of newer Windows: two roots
+        b"\xef\xbb\xbf" + RUNNING,
+        RUNNING.decode().replace("UTF-8", "UTF-16").encode("utf-16"),
+    ],
+    ids=["two roots", "UTF-8 with mark", "UTF-16"],
+)
+def test_every_form_that_netsh_writes_is_read(written):
+    assert load_wfp_state(written) == load_wfp_state(RUNNING)
+
+
 def test_only_what_came_with_the_driver_and_stayed_is_left():
     assert find_left(BEFORE, RUNNING, BEFORE) == []
     assert find_left(BEFORE, BEFORE, RUNNING) == [], "what came later is somebody else's"
