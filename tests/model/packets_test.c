@@ -7,6 +7,8 @@
 #include "rig.h"
 
 enum { IP = 0x45, OTHER = 0xc6336407 };
+NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *, ULONG, ADDRESS_FAMILY, const UCHAR *, const UCHAR *, int, UINT64,
+                                                        const void *, ULONG, UINT32, void *, ULONG, ULONG);
 NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE, HANDLE, UINT64, UINT32, FWPS_TRANSPORT_SEND_PARAMS1 *, ADDRESS_FAMILY, ULONG,
                                              NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
 NTSTATUS NTAPI FwpsInjectNetworkReceiveAsync0(HANDLE, HANDLE, UINT32, ULONG, ULONG, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
@@ -266,7 +268,7 @@ static size_t udp(uint8_t *out, const char *payload)
     put16(out, 5000);
     put16(out + 2, 53);
     put16(out + 4, (UINT16)(8 + size));
-    put16(out + 6, 0xbad0); /* wrong on purpose: the stack makes it anew */
+    put16(out + 6, 0xbad0); /* wrong on purpose */
     memcpy(out + 8, payload, size);
     return 8 + size;
 }
@@ -279,34 +281,53 @@ static void send_transport(HANDLE handle, const uint8_t *bytes, size_t length)
     WaitForSingleObject(completed, 10000);
 }
 
+/* The packet with the IP header and the sums that FwpsConstructIpHeaderForTransportPacket0 makes, as a frame. */
+static const uint8_t *constructed(const uint8_t *bytes, size_t length, int protocol)
+{
+    static uint8_t frame[ETHERNET + 20 + 64];
+    static const UCHAR local[4] = {192, 0, 2, 2}, remote[4] = {198, 51, 100, 5};
+    uint8_t *copy = mem_alloc(20 + length);
+    memcpy(copy + 20, bytes, length);
+    NET_BUFFER_LIST *nbl = nbl_wrap(copy, 20 + length, 20, length);
+    EXPECT("header made", STATUS_OF(FwpsConstructIpHeaderForTransportPacket0(nbl, 0, AF_INET, local, remote, protocol, 0, NULL, 0, 0, NULL, 0, 0)), 0);
+    memcpy(frame + ETHERNET, copy, 20 + length);
+    nbl_release(nbl);
+    return frame;
+}
+
 static void test_checksums(void)
 {
     uint8_t bytes[64];
-    HANDLE handle;
-    FwpsInjectionHandleCreate0(AF_INET, INJECT_TRANSPORT, &handle);
-    send_transport(handle, bytes, udp(bytes, "even"));
-    EXPECT("W263 UDP of even length: sums are right", sums_hold(last_link), TRUE);
-    EXPECT("W245 completed with success", STATUS_OF(completion), 0);
-    EXPECT("W246 completionFn runs at DISPATCH_LEVEL and says so", completion_irql << 8 | completion_dispatch, IRQL_DISPATCH << 8 | TRUE);
-    send_transport(handle, bytes, udp(bytes, "odd"));
-    EXPECT("W263 UDP of odd length: sums are right", sums_hold(last_link), TRUE);
-    EXPECT("it is for the address of the arguments", get32(last_link + ETHERNET + 16), (UINT32)SERVER);
-    send_transport(handle, bytes, udp(bytes, "\x01\x01"));
+    EXPECT("W263 UDP of even length: sums are right", sums_hold(constructed(bytes, udp(bytes, "even"), IPPROTO_UDP)), TRUE);
+    EXPECT("W263 UDP of odd length: sums are right", sums_hold(constructed(bytes, udp(bytes, "odd"), IPPROTO_UDP)), TRUE);
     /* One word more, chosen so that the sum comes out as zero, which in UDP would say that there is none. */
-    UINT16 sum = get16(last_link + ETHERNET + 26);
+    UINT16 sum = get16(constructed(bytes, udp(bytes, "\x01\x01"), IPPROTO_UDP) + ETHERNET + 26);
     UINT32 word = 0x0101u + sum;
     put16(bytes + 8, (UINT16)((word & 0xffff) + (word >> 16)));
-    send_transport(handle, bytes, 10);
-    EXPECT("W263 a UDP sum of zero is sent as 0xffff", get16(last_link + ETHERNET + 26), 0xffff);
+    EXPECT("W263 a UDP sum of zero is sent as 0xffff", get16(constructed(bytes, 10, IPPROTO_UDP) + ETHERNET + 26), 0xffff);
     uint8_t tcp[25] = {0};
     put16(tcp, 5000);
     put16(tcp + 2, 80);
     tcp[12] = 0x50;
     tcp[13] = 0x18;
     memcpy(tcp + 20, "abcde", 5);
-    send_transport(handle, tcp, sizeof tcp);
-    EXPECT("W263 TCP of odd length: sums are right", sums_hold(last_link), TRUE);
-    EXPECT("as TCP", last_link[ETHERNET + 9], IPPROTO_TCP);
+    const uint8_t *frame = constructed(tcp, sizeof tcp, IPPROTO_TCP);
+    EXPECT("W263 TCP of odd length: sums are right", sums_hold(frame), TRUE);
+    EXPECT("as TCP", frame[ETHERNET + 9], IPPROTO_TCP);
+}
+
+/* The stack puts the IP header in front; of the transport header nothing is the stack's. */
+static void test_transport_send(void)
+{
+    uint8_t bytes[64];
+    HANDLE handle;
+    FwpsInjectionHandleCreate0(AF_INET, INJECT_TRANSPORT, &handle);
+    send_transport(handle, bytes, udp(bytes, "even"));
+    EXPECT("W245 completed with success", STATUS_OF(completion), 0);
+    EXPECT("W246 completionFn runs at DISPATCH_LEVEL and says so", completion_irql << 8 | completion_dispatch, IRQL_DISPATCH << 8 | TRUE);
+    EXPECT("it is for the address of the arguments", get32(last_link + ETHERNET + 16), (UINT32)SERVER);
+    EXPECT("the IP header's sum is right", folded(last_link + ETHERNET, 20, 0), 0xffff);
+    EXPECT("a wrong transport checksum of the driver's stays wrong", get16(last_link + ETHERNET + 26), 0xbad0);
     FwpsInjectionHandleDestroy0(handle);
 }
 
@@ -513,6 +534,7 @@ void test_packets(void)
     test_udp_in();
     test_stream();
     test_checksums();
+    test_transport_send();
     test_states();
     test_handles();
     test_redirect_states();
