@@ -93,13 +93,10 @@ class InstalledDriver:
             if self.running is None:
                 self.running = _wfp_state(self.guest)
             self.service.stop()
-            if self.published is None:
-                self.service.delete()
-                self.guest.run(f'del /f /q "{self.service.path}"')
-            else:
-                if tools.delete_package(self.published):
-                    note("Windows asks for a reboot after the driver was uninstalled: it was still in use.")
-                self.service.delete()  # the package's own service is gone; one made by hand before may not be
+            if self.published is not None and tools.delete_package(self.published):
+                note("Windows asks for a reboot after the driver was uninstalled: it was still in use.")
+            self.service.delete()  # no error where it went with its package
+            self.guest.run(f'del /f /q "{_PACKAGE_FOLDER}\\{self.package.sys.name}"')
             self.check_gone()
 
     def check_gone(self) -> None:
@@ -151,7 +148,7 @@ def install(guest: Guest, package: WindowsPackage, *, serial_log: Path | None = 
                 "though certutil added it."
             )
         if tools.find_build() < PRIMITIVE_DRIVERS_BUILD:
-            return _as_service(guest, package, before, serial_log)
+            return _as_service(guest, package, before, serial_log, None)
         try:
             added = tools.add_package(rf"{_PACKAGE_FOLDER}\{package.inf.name}")
         except GuestError as error:
@@ -164,22 +161,30 @@ def install(guest: Guest, package: WindowsPackage, *, serial_log: Path | None = 
             ) from error
         if added.reboot:
             note("Windows asks for a reboot after the driver was installed: an older one is still loaded.")
-        service = DriverService(guest=guest, name=package.service, path="", serial_log=serial_log)
-        made = tools.read_registry(rf"HKLM\SYSTEM\CurrentControlSet\Services\{package.service}", "ImagePath")
+        made = _image_path(tools, package)
         if made is None:
-            raise DeployError(
-                f"pnputil took '{package.inf.name}' as {added.published} and made no service '{package.service}'.",
-                hint="This Windows may not install drivers without a device: the package is in the driver store only.",
-            )
-        service.path = made
+            # This hands the INF to DiInstallDriver, which installs primitive drivers:
+            # https://learn.microsoft.com/en-us/windows-hardware/drivers/develop/creating-a-primitive-driver.
+            tools.install_section(rf"{_PACKAGE_FOLDER}\{package.inf.name}", "DefaultInstall.NTamd64")
+            made = _image_path(tools, package)
+        if made is None:
+            note(f"Windows has '{package.inf.name}' as {added.published} and made no service of it: sc.exe does.")
+            return _as_service(guest, package, before, serial_log, added.published)
+        service = DriverService(guest=guest, name=package.service, path=made, serial_log=serial_log)
         return _made(guest, package, service, before, added.published)
 
 
-def _as_service(guest: Guest, package: WindowsPackage, before: bytes, serial_log: Path | None) -> InstalledDriver:
+def _image_path(tools: WindowsTools, package: WindowsPackage) -> str | None:
+    return tools.read_registry(rf"HKLM\SYSTEM\CurrentControlSet\Services\{package.service}", "ImagePath")
+
+
+def _as_service(
+    guest: Guest, package: WindowsPackage, before: bytes, serial_log: Path | None, published: str | None
+) -> InstalledDriver:
     path = rf"{_PACKAGE_FOLDER}\{package.sys.name}"
     service = DriverService(guest=guest, name=package.service, path=path, serial_log=serial_log)
     service.create()
-    return _made(guest, package, service, before, None)
+    return _made(guest, package, service, before, published)
 
 
 def _made(

@@ -191,6 +191,15 @@ class WindowsTools:
             )
         return AddedPackage(published=names[-1], reboot=done.exit_code == _PNPUTIL_REBOOT)
 
+    def install_section(self, inf: str, section: str) -> None:
+        """Install a section of an INF by setupapi; whether it did shows only in what is there afterwards.
+
+        132: from the folder of the INF, and no reboot, as
+        https://learn.microsoft.com/en-us/windows/win32/api/setupapi/nf-setupapi-installhinfsectionw has it.
+        """
+        command = f"rundll32.exe setupapi.dll,InstallHinfSection {section} 132 {inf}"
+        self.run(command, doing=f"install '{section}' of '{inf}'")
+
     def delete_package(self, published: str) -> bool:
         """Uninstall a package and take it out of the driver store; whether Windows asks for a reboot."""
         done = self.run(
