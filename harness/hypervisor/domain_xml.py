@@ -92,7 +92,7 @@ def render_domain(spec: DomainSpec) -> str:
         _E.vcpu(str(machine.vcpus)),
         _os(spec),
         platform_xml.features(machine, kvm=kvm),
-        _cpu(spec.accelerator),
+        _cpu(spec.accelerator, one_socket_of=machine.vcpus if firmware else None),
         platform_xml.clock(machine, kvm=kvm) if firmware else _E.clock(offset=machine.clock),
         _E.on_poweroff("destroy"),
         _E.on_reboot("restart"),
@@ -137,10 +137,14 @@ def _os(spec: DomainSpec) -> etree._Element:
     return node
 
 
-def _cpu(accelerator: Accelerator) -> etree._Element:
+def _cpu(accelerator: Accelerator, *, one_socket_of: int | None) -> etree._Element:
+    # Windows for clients uses two sockets at most, whatever cores they have; libvirt would give each processor its own.
+    cores = str(one_socket_of)
+    topology = [] if one_socket_of is None else [_E.topology(sockets="1", dies="1", cores=cores, threads="1")]
     if accelerator.kind == "kvm":
-        return _E.cpu(mode="host-passthrough", migratable="on")
-    return _E.cpu(*(_E.feature(policy="disable", name=name) for name in _NOT_UNDER_TCG), mode="maximum")
+        return _E.cpu(*topology, mode="host-passthrough", migratable="on")
+    features = (_E.feature(policy="disable", name=name) for name in _NOT_UNDER_TCG)
+    return _E.cpu(*topology, *features, mode="maximum")
 
 
 def _devices(spec: DomainSpec) -> etree._Element:

@@ -163,6 +163,12 @@ def test_a_virtio_test_nic_leaves_sums_and_segments_alone(windows):
     assert found[1].find("driver") is None
 
 
+def test_all_processors_are_in_one_socket(windows):
+    topology = etree.fromstring(render_domain(with_machine(windows, vcpus=6))).find("cpu/topology")
+
+    assert (topology.get("sockets"), topology.get("cores")) == ("1", "6")
+
+
 def test_certification_wants_sleep_and_local_time(windows):
     root = etree.fromstring(render_domain(with_machine(windows, power_states=True, clock="localtime")))
 

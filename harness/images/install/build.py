@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import Profile, cache_root
+from harness.config import GuestKind, Profile, cache_root
 from harness.driver.build import certificate_folder
 from harness.driver.sign import make_certificate
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.hypervisor import Machine, NicSpec, nic_mac, open_machine
 from harness.hypervisor.domain_xml import MANAGEMENT_MAC
 from harness.hypervisor.firmware import find_firmware, give_to_qemu, make_nvram
@@ -32,8 +32,10 @@ from harness.steps import note, step
 from harness.unattend import InstallPlan, setup_files
 from harness.waiting import Deadline
 
+_LINK_SECONDS = 30.0
 _PRESS_SECONDS = 180.0
 _SERVER = "Server"
+_OWN_SSH_BUILD = 26100  # of Windows Server 2025, the first that has OpenSSH's server on its medium
 _ANSWER_CD = "answer.iso"
 
 
@@ -103,9 +105,9 @@ def install_image(
             memory_mib=settings.memory_mib,
         )
         secrets = unfinished.folder / "secrets"
-        with _machine(profile, setup, unfinished) as machine:
+        with _machine(profile, setup, unfinished) as (machine, links):
             try:
-                _install(order, machine, unfinished, factor, on_view)
+                _install(order, machine, links, unfinished, factor, on_view)
                 seal.try_ways_in(profile, machine, secrets, factor=factor)
                 seal.shut_down(profile, machine, secrets, factor=factor)
             except HarnessError as error:
@@ -144,6 +146,12 @@ def _take_order(
             volume_id = medium.volume_id
         finally:
             medium.close()
+    has_ssh = chosen.installation_type.startswith(_SERVER) and chosen.build >= _OWN_SSH_BUILD
+    if profile.kind is GuestKind.WINDOWS and openssh is None and not has_ssh:
+        raise UsageError(
+            f"'{chosen.display_name}' gets its SSH server from Windows Update, which the guest cannot reach from here.",
+            hint="Give OpenSSH-Win64.zip of github.com/PowerShell/Win32-OpenSSH/releases with --openssh.",
+        )
     note(f"the medium has '{chosen.name}', build {chosen.build}", image=chosen.index)
     return Order(
         profile=profile,
@@ -193,7 +201,7 @@ def _prepare(order: Order, unfinished: Unfinished) -> None:
 
 
 @contextmanager
-def _machine(profile: Profile, setup: Setup, unfinished: Unfinished) -> Iterator[Machine]:
+def _machine(profile: Profile, setup: Setup, unfinished: Unfinished) -> Iterator[tuple[Machine, list[StreamLink]]]:
     """The machine, with its test NICs on links where nobody answers."""
     with ExitStack() as stack:
         links = [stack.enter_context(StreamLink.listen()) for _ in profile.machine.nics]
@@ -203,11 +211,16 @@ def _machine(profile: Profile, setup: Setup, unfinished: Unfinished) -> Iterator
         run_dir = unfinished.serial_folder
         machine = stack.enter_context(open_machine(profile, setup, run_dir=run_dir, nics=nics))
         stack.enter_context(machine.expect_reboot())
-        yield machine
+        yield machine, links
 
 
 def _install(
-    order: Order, machine: Machine, unfinished: Unfinished, factor: float, on_view: Callable[[View], None]
+    order: Order,
+    machine: Machine,
+    links: Sequence[StreamLink],
+    unfinished: Unfinished,
+    factor: float,
+    on_view: Callable[[View], None],
 ) -> None:
     record = unfinished.record
     stages = checks.install_settings(order.profile).stages
@@ -219,6 +232,8 @@ def _install(
             unfinished.save()
     else:
         unfinished.go_on(machine)
+    for link in links:
+        link.accept(Deadline(_LINK_SECONDS))  # and read from then on, or a guest's NIC would stall when it is full
 
     def keep(stage: str) -> None:
         record.reached = list(progress.reached)
