@@ -5,8 +5,9 @@ from __future__ import annotations
 from harness.hypervisor.accelerator import Accelerator, choose_accelerator
 from harness.hypervisor.connection import connect, default_uri
 from harness.hypervisor.domain_xml import NicSpec, nic_mac
-from harness.hypervisor.machine import BootImage, Machine, open_machine
+from harness.hypervisor.machine import Machine, open_machine
 from harness.hypervisor.snapshots import Reverted, Way
+from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.watch import Condition
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Machine",
     "NicSpec",
     "Reverted",
+    "Setup",
     "Way",
     "choose_accelerator",
     "connect",

@@ -6,9 +6,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID, uuid4
 
 import libvirt
@@ -26,40 +25,10 @@ from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.ownership import Owner
 from harness.hypervisor.serial import SerialLog
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
+from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
 from harness.hypervisor.watch import Bugcheck, Condition, Watch
 from harness.waiting import Deadline
-
-
-class BootImage(Protocol):
-    """What a machine needs of an image; `harness.images.Image` is one."""
-
-    @property
-    def disk(self) -> Path: ...  # noqa: D102
-    @property
-    def kernel(self) -> Path | None: ...  # noqa: D102
-    @property
-    def initrd(self) -> Path | None: ...  # noqa: D102
-    @property
-    def nvram(self) -> Path | None: ...  # noqa: D102
-    @property
-    def tpm(self) -> Path | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """A machine that is being installed: it writes to the disks in `folder` themselves, and has media and memory."""
-
-    folder: Path
-    cdroms: tuple[Path, ...]
-    memory_mib: int
-
-    @property
-    def disk(self) -> Path:
-        """The disk that is installed onto."""
-        return self.folder / "disk.qcow2"
-
-    kernel = initrd = nvram = tpm = None
 
 
 @contextmanager

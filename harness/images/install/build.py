@@ -13,10 +13,9 @@ from harness.config import GuestKind, Profile, cache_root
 from harness.driver.build import certificate_folder
 from harness.driver.sign import make_certificate
 from harness.errors import HarnessError, UsageError
-from harness.hypervisor import Machine, NicSpec, nic_mac, open_machine
+from harness.hypervisor import Machine, NicSpec, Setup, nic_mac, open_machine
 from harness.hypervisor.domain_xml import MANAGEMENT_MAC
 from harness.hypervisor.firmware import find_firmware, give_to_qemu, make_nvram
-from harness.hypervisor.machine import Setup
 from harness.images.cache import Image, build_lock, images_root, load_image
 from harness.images.install import checks, seal
 from harness.images.install.follow import Follower, View
