@@ -66,7 +66,8 @@ def _play(roots: list[Path], console: Console) -> None:
         interpreter.play(script)
     (_DRIVE / "wfp-hil/setup.json").write_text(json.dumps(facts, indent=2))
     # No secret of the installation is to be left.
-    (_DRIVE / "windows/Panther/unattend.xml").unlink()
+    for name in ("windows/Panther/unattend.xml", "unattend.xml"):
+        (_DRIVE / name).unlink(missing_ok=True)
     shutil.rmtree(_DRIVE / "wfp-hil/setup", ignore_errors=True)
     (_HERE / "done").touch()
 
