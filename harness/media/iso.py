@@ -70,14 +70,21 @@ class Medium:
         size = self.size(path)
         if size > limit:
             raise UsageError(f"'{path}' on '{self.path}' has {size} bytes, and at most {limit} are read.")
-        with self.open(path) as stream:
-            return stream.read(size)
+        with _explained(self.path), self.open(path) as stream:
+            data = stream.read(size)
+        if len(data) < size:
+            raise UsageError(
+                f"'{self.path}' ends in the middle of '{path}': {len(data)} of {size} bytes are there.", hint=_DAMAGED
+            )
+        return data
 
     @contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         """A file as a stream that can seek. Raises UsageError when there is none."""
         place = self._place(path)
-        with _explained(self.path), self._iso.open_file_from_iso(**{self._key: place}) as stream:
+        with ExitStack() as stack:
+            with _explained(self.path):
+                stream = stack.enter_context(self._iso.open_file_from_iso(**{self._key: place}))
             yield cast("BinaryIO", stream)
 
     @property

@@ -94,5 +94,8 @@ def test_a_medium_that_ends_early_is_refused_or_says_so(tmp_path: Path) -> None:
     for size in range(0, len(data), 40 * 2048):
         path = tmp_path / "short.iso"
         path.write_bytes(data[:size])
-        with pytest.raises(UsageError, match="is no ISO that can be read"), closing(open_medium(path)) as opened:
+        with (
+            pytest.raises(UsageError, match=r"is no ISO that can be read|ends in the middle of"),
+            closing(open_medium(path)) as opened,
+        ):
             opened.read("sources/install.wim", 1 << 20)
