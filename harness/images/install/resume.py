@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.config.directories import cache_root
-from harness.errors import HostError, MachineError
+from harness.errors import HostError, ImageBuildError, MachineError
 from harness.hypervisor import Machine
 from harness.hypervisor.firmware import drop_tpm
 from harness.images.cache import try_lock
@@ -106,12 +106,21 @@ class Unfinished:
         return True
 
     def go_on(self, machine: Machine) -> None:
-        """Put a machine that was made for these disks to where the installation was kept."""
+        """Put a machine that was made for these disks to where the installation was kept.
+
+        Raises ImageBuildError when it does not load, as after a new QEMU.
+        """
         record = self.record
-        with step("go on with the installation", checkpoint=record.checkpoint, reached=record.reached):
-            machine.start_process_anew()
-            machine.monitor().order(f"loadvm {record.checkpoint}")
-            machine.ensure_running()
+        try:
+            with step("go on with the installation", checkpoint=record.checkpoint, reached=record.reached):
+                machine.start_process_anew()
+                machine.monitor().order(f"loadvm {record.checkpoint}")
+                machine.ensure_running()
+        except MachineError as error:
+            raise ImageBuildError(
+                f"What was kept of the installation cannot be gone on with: {error.message}",
+                hint="The same command begins anew.",
+            ) from error
         if record.tpm is not None:
             drop_tpm(*record.tpm)
         record.calls += 1

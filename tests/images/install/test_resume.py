@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness import steps
-from harness.errors import MachineError
+from harness.errors import ImageBuildError
 from harness.hypervisor.firmware import tpm_folder
 from harness.hypervisor.monitor import Monitor
 from harness.images.cache import build_lock
@@ -148,8 +148,9 @@ def test_a_machine_that_does_not_load_is_an_error(begun):
     begun.checkpoint(machine, 1)
     machine.broken.add("loadvm")
 
-    with pytest.raises(MachineError, match="QEMU refused 'loadvm at-1-1'"):
+    with pytest.raises(ImageBuildError, match="cannot be gone on with: QEMU refused 'loadvm at-1-1'") as caught:
         begun.go_on(machine)
+    assert caught.value.hint == "The same command begins anew."
 
 
 def test_what_cannot_be_gone_on_with_is_removed_unless_somebody_is_at_it(begun):
