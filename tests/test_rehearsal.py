@@ -76,7 +76,8 @@ class Build:
         """Its exit code, after the signal if one is given."""
         if signal_number is not None:
             os.kill(self.process.pid, signal_number)
-        self.said += self.process.stdout.read()
+        with self.process.stdout as rest:
+            self.said += rest.read()
         return self.process.wait(INSTALL_SECONDS)
 
 
