@@ -25,6 +25,7 @@ from harness.images import ensure
 from harness.images.install import follow
 from harness.images.install.build import install_image
 from harness.images.install.rehearsal import build_installer
+from harness.images.install.resume import find_unfinished
 from harness.link import StreamLink
 from harness.media import write_answer_cd
 from harness.process import run
@@ -52,6 +53,8 @@ def cache(medium: Path) -> Iterator[Path]:
         patch.setenv("WFP_HIL_CACHE", name)
         yield Path(name)
         leftovers.clean()
+        for unfinished in find_unfinished():
+            unfinished.remove()  # with the TPM that libvirt keeps for it elsewhere
 
 
 class Build:
