@@ -27,6 +27,10 @@ def run(
     fresh: Annotated[
         Literal["test", "module", "session"] | None, typer.Option(help="How often the guest is reverted.")
     ] = None,
+    verifier: Annotated[
+        Literal["off", "standard", "low-resources"] | None,
+        typer.Option(help="Profile of Driver Verifier for the driver and ndis.sys; Windows guests only."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
 ) -> None:
@@ -55,7 +59,13 @@ def run(
         _clear_up()
         ensure(profile.name)
     arguments = [*context.args, "--guest", guest]
-    for option, value in (("--driver", driver), ("--nic", nic), ("--fresh", fresh), ("--out", out)):
+    for option, value in (
+        ("--driver", driver),
+        ("--nic", nic),
+        ("--fresh", fresh),
+        ("--verifier", verifier),
+        ("--out", out),
+    ):
         if value is not None:
             arguments += [option, str(value)]
     if not any(Path(word.split("::")[0]).exists() for word in context.args if not word.startswith("-")):

@@ -62,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fresh", choices=("test", "module", "session"), default="test", help="how often the guest is reverted"
     )
     group.addoption(
+        "--verifier",
+        choices=("off", "standard", "low-resources"),
+        help="profile of Driver Verifier for the driver and ndis.sys, in a Windows guest (default: as it is)",
+    )
+    group.addoption(
         "--cold", action="store_true", help="boot the guest, even where its state after an earlier boot was kept"
     )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")

@@ -14,9 +14,12 @@ from harness.config import GuestKind, Profile, load_profile
 from harness.driver import (
     DriverControl,
     DriverService,
+    VerifierProfile,
     build_all,
+    confirm_active,
     deploy,
     load_package_for,
+    set_verifier,
 )
 from harness.driver.control import ERROR_FILE_NOT_FOUND
 from harness.driver.deploy import ServiceState
@@ -34,6 +37,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
+from harness.guest.restart import restart
 from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_machine
 from harness.images import Image, ensure
 from harness.link import StreamLink
@@ -245,8 +249,13 @@ class GuestBench:
 
     def _prepare(self, *, deploy_driver: bool) -> None:
         if deploy_driver:
+            verifier = VerifierProfile(self.options.verifier) if self.options.verifier else None
+            if verifier is not None:
+                set_verifier(self.guest, verifier, self.package.path.name, reboot=self._reboot)
             self.service = deploy(self.guest, self.package, probe=self._probe_path, serial_log=self.serial_log)
             self.service.start()
+            if verifier is not None:
+                confirm_active(self.guest, verifier, self.package.path.name)
         else:
             self.service.guest = self.guest
         self.probe = self.guest.probe()
@@ -256,6 +265,11 @@ class GuestBench:
         self.facts["control"] = "wfpcallout" if self.control is not None else "none"
         with step("wait for the test NIC"):
             self.stations.ping(Deadline(_ANSWER_SECONDS))
+
+    def _reboot(self) -> None:
+        with self.machine.expect_reboot():
+            boot_id = restart(self.guest, Deadline(self._profile.boot.ready_seconds))
+        self.machine.observe_boot_id(boot_id)
 
     def _find_control(self) -> DriverControl | None:
         """The control interface of the reference callout driver; a driver of the user's own need not have it."""
@@ -299,6 +313,11 @@ class GuestBench:
 def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
     """Boot the guest that was asked for; everything is gone after the block."""
     profile = load_profile(options.guest)
+    if options.verifier is not None and profile.kind is not GuestKind.WINDOWS:
+        raise UsageError(
+            f"The guest '{profile.name}' has no Driver Verifier.",
+            hint="It is part of Windows: leave out --verifier, or take a Windows guest.",
+        )
     with ExitStack() as stack:
         image = ensure(profile.name)
         link = stack.enter_context(StreamLink.listen())

@@ -20,6 +20,7 @@ class RunOptions:
     fresh: str
     reuse_boot: bool
     out: Path
+    verifier: str | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:
@@ -32,4 +33,5 @@ class RunOptions:
             fresh=config.getoption("--fresh"),
             reuse_boot=not config.getoption("--cold"),
             out=config.getoption("--out") or Path("out") / run_id,
+            verifier=config.getoption("--verifier"),
         )
