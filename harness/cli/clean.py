@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from harness.cli.progress import show_steps
+from harness.errors import HostError
+from harness.steps import note
 
 
 def clean() -> None:
@@ -19,3 +21,13 @@ def clean() -> None:
     print(
         f"clean: {count} {'thing' if count == 1 else 'things'} removed" if count else "clean: nothing was left behind"
     )
+
+
+def clear_up() -> None:
+    """Take away what a killed run left; what cannot be taken away is no reason not to go on."""
+    from harness.hypervisor import leftovers
+
+    try:
+        leftovers.clean()
+    except HostError as error:
+        note(error.message)

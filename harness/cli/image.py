@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.clean import clear_up
 from harness.cli.progress import show_steps
 from harness.errors import UsageError
 
@@ -42,6 +43,7 @@ def build(
         if iso is None:
             raise UsageError(f"'{name}' is installed from a medium.", hint=build_command(name))
         with show_installation() as on_view:
+            clear_up()
             image = install_image(
                 profile, iso, virtio_iso=virtio_iso, openssh=openssh, edition=edition, product_key=product_key,
                 slow=slow, restart=restart or rebuild, on_view=on_view,

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import pytest
 import typer
 
+from harness.cli.clean import clear_up
 from harness.cli.progress import show_steps
 from harness.config import NicModel
-from harness.errors import HostError, UsageError
-from harness.steps import note
+from harness.errors import UsageError
 
 _INTERRUPTED = 130
 
@@ -56,7 +56,7 @@ def run(
         _make(out)
     connect().close()
     with show_steps(max_depth=2):
-        _clear_up()
+        clear_up()
         ensure(profile.name)
     arguments = [*context.args, "--guest", guest]
     for option, value in (
@@ -96,16 +96,6 @@ class _Watch:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Called for pytest.exit as well, and for scenarios that cannot be imported, with an heir of the error."""
         self.interrupted = excinfo.type is KeyboardInterrupt
-
-
-def _clear_up() -> None:
-    """Take away what a killed run left; what cannot be taken away is no reason not to run."""
-    from harness.hypervisor import leftovers
-
-    try:
-        leftovers.clean()
-    except HostError as error:
-        note(error.message)
 
 
 def _make(out: Path) -> None:

@@ -15,6 +15,7 @@ NONE = {"rebuild": False, "iso": None, "virtio_iso": None, "openssh": None, "edi
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("WFP_HIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("harness.cli.image.clear_up", lambda: None)
 
 
 @pytest.mark.parametrize(

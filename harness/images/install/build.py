@@ -254,6 +254,8 @@ def _install(
         except KeyboardInterrupt:
             note("interrupted: the machine is being kept, this takes some seconds")
             record.reached = list(progress.reached)
+            for stage in record.reached:
+                record.seconds.setdefault(stage, round(follower.elapsed, 1))
             if unfinished.checkpoint(machine, follower.elapsed, force=True):
                 note("The installation is kept: the same command goes on with it, --restart begins anew.")
             raise
