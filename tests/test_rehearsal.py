@@ -166,7 +166,7 @@ def test_the_image_boots_is_reached_and_put_back_in_place(built, cache, tmp_path
 
 def test_a_run_takes_the_installed_guest_as_any_other(built, cache, tmp_path):
     done = run(
-        [WFP_HIL, "run", "--guest", "rehearsal", "--out", tmp_path / "out", "scenarios/redirect", "-k", "veto"],
+        [WFP_HIL, "run", "--guest", "rehearsal", "--out", tmp_path / "out", "scenarios/redirect", "-k", "proxy"],
         cwd=ROOT,
         deadline=Deadline(INSTALL_SECONDS),
         check=False,
