@@ -193,6 +193,7 @@ def test_the_partition_table_is_one(standin: Any) -> None:
     data = file.getvalue()
     assert len(data) == sectors * 512
     assert data[450] == 0xEE
+    assert struct.unpack_from("<II", data, 454) == (1, sectors - 1)
     for own, other in ((1, sectors - 1), (sectors - 1, 1)):
         header = data[own * 512 : own * 512 + 92]
         magic, _, size, crc, _, mine, backup, first, last = struct.unpack_from("<8sIIIIQQQQ", header)
@@ -200,6 +201,7 @@ def test_the_partition_table_is_one(standin: Any) -> None:
         assert crc == zlib.crc32(header[:16] + bytes(4) + header[20:])
         table, count, length, table_crc = struct.unpack_from("<QIII", header, 72)
         entries = data[table * 512 : table * 512 + count * length]
+        assert table == (2 if own == 1 else sectors - 33)
         assert table_crc == zlib.crc32(entries)
         found = [struct.unpack_from("<QQ", entries, 128 * number + 32) for number in range(3)]
         assert found == [(p.first, p.last) for p in partitions]
