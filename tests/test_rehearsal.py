@@ -219,10 +219,10 @@ def test_what_setup_says_went_wrong_is_the_error(medium, cache, wish):
 
 
 def test_a_guest_that_reboots_and_comes_no_further_is_found_out(medium, cache, wish, monkeypatch):
-    monkeypatch.setattr(follow, "_MOST_RESETS", 0)
-    error = failing(medium, wish({"reboot": {"stage": "setup-started"}}))
+    monkeypatch.setattr(follow, "_MOST_RESETS", 1)
+    error = failing(medium, wish({"reboot": {"stage": "specialize"}}))
 
-    assert "reboots in a loop: 1 times while stage 'specialize' was waited for" in error.message
+    assert "reboots in a loop: 2 times while stage 'oobe' was waited for" in error.message
     connection = connect()
     left = [name for name in (domain.name() for domain in connection.listAllDomains()) if "rehearsal" in name]
     connection.close()

@@ -107,7 +107,7 @@ class Follower:
         """
         while self.progress.awaited is not None:
             stage, limit = self.progress.awaited, Deadline(self.progress.stall_seconds())
-            self._stage_began, self._resets = time.monotonic(), self.machine.resets
+            self._stage_began = time.monotonic()
             try:
                 reached = wait_for(self._look, limit, f"stage '{stage}'", interval=_LOOK_SECONDS)
             except DeadlineExpired as expired:
@@ -150,6 +150,7 @@ class Follower:
             self._refuse(sign)
             if self.progress.see(sign):
                 self._keys_are_over = True
+                self._resets = self.machine.resets
                 found.append(sign.stage)
         return found
 

@@ -172,6 +172,17 @@ def test_reboots_in_different_stages_are_no_loop(follow):
     follower.run()
 
 
+def test_a_reboot_right_after_a_stage_counts(follow):
+    def keep(stage: str) -> None:  # what is done at a stage takes its time
+        if stage == "setup-started":
+            machine.resets += 5
+
+    machine, follower = follow("wfp-hil: stage setup-started\n", on_stage=keep)
+
+    with pytest.raises(ImageBuildError, match="reboots in a loop: 5 times"):
+        follower.run()
+
+
 def test_the_medium_that_is_booted_again_is_told_from_a_reboot(follow):
     _, follower = follow(
         "wfp-hil: stage setup-started\n", "wfp-hil: stage specialize\n", reset, "wfp-hil: stage setup-started\n"
