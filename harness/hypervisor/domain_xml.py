@@ -64,6 +64,7 @@ class DomainSpec:
     cdroms: Sequence[Path] = ()
     memory_mib: int | None = None  # the profile's if not given
     keep_tpm: bool = False
+    tsc_khz: int | None = None  # rate of the host's time stamp counter, where it is known
 
 
 def nic_mac(index: int) -> str:
@@ -133,7 +134,10 @@ def _os(spec: DomainSpec) -> etree._Element:
     node.append(_E.kernel(str(spec.kernel)))
     if spec.initrd is not None:
         node.append(_E.initrd(str(spec.initrd)))
-    node.append(_E.cmdline(spec.profile.boot.kernel_arguments))
+    arguments = spec.profile.boot.kernel_arguments
+    if spec.accelerator.kind == "tcg" and spec.tsc_khz is not None:
+        arguments += f" tsc_early_khz={spec.tsc_khz}"
+    node.append(_E.cmdline(arguments))
     return node
 
 

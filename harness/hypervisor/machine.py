@@ -27,6 +27,7 @@ from harness.hypervisor.serial import SerialLog
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
 from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
+from harness.hypervisor.tsc import tsc_khz
 from harness.hypervisor.watch import Bugcheck, Condition, Watch
 from harness.waiting import Deadline
 
@@ -386,6 +387,7 @@ class Machine:
             nics=[replace(nic, link_port=1) for nic in self.nics],
             owner=Owner(pid=0, started=0, host_boot=""),
             nvram=Path("/nvram"),
+            tsc_khz=tsc_khz(),
         )
         return warm.find_state(
             image=(self.image.disk, self.image.kernel, self.image.initrd, self.image.nvram),
@@ -412,6 +414,7 @@ class Machine:
                 cdroms=self.setup.cdroms if self.setup else (),
                 memory_mib=self.setup.memory_mib if self.setup else None,
                 keep_tpm=self.setup is not None,
+                tsc_khz=tsc_khz(),
             )
         )
 

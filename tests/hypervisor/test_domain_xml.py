@@ -51,6 +51,13 @@ def test_the_reference_machine_is_the_golden_one(spec):
     assert rendered == GOLDEN.read_text()
 
 
+@pytest.mark.parametrize(("accelerator", "told"), [(TCG, True), (KVM, False)])
+def test_only_an_emulated_guest_is_told_the_rate_of_the_hosts_counter(spec, accelerator, told):
+    rendered = render_domain(replace(spec, accelerator=accelerator, tsc_khz=2445430))
+
+    assert (" tsc_early_khz=2445430</cmdline>" in rendered) is told
+
+
 @pytest.mark.parametrize("model", ["e1000e", "igb", "rtl8139", "virtio-net-pci"])
 @pytest.mark.parametrize("accelerator", [TCG, KVM])
 def test_every_combination_is_what_the_schema_allows(spec, model, accelerator):
