@@ -11,8 +11,12 @@ from dataclasses import dataclass
 import hypothesis
 import pytest
 
-# How long an example takes is the host's business: it may be busy with machines.
-hypothesis.settings.register_profile("any-host", deadline=None)
+# How long an example takes, or to make one, is the host's business: it may be busy with machines. The same examples
+# each time, so that a failing test says something of the change it is run for; to look for more, choose the other
+# profile: pytest --hypothesis-profile=search.
+_BUSY_HOST = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("any-host", derandomize=True, **_BUSY_HOST)
+hypothesis.settings.register_profile("search", max_examples=2000, print_blob=True, **_BUSY_HOST)
 hypothesis.settings.load_profile("any-host")
 
 _PATH = f"/usr/lib/wine:{os.environ['PATH']}"

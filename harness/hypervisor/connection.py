@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -70,7 +71,10 @@ def give_kvm_its_group(node: Path = Path("/dev/kvm"), udev: Path = Path("/run/ud
 def machine_error(what: str, error: libvirt.libvirtError) -> MachineError | HostError | UsageError:
     """The typed error for something that libvirt or QEMU refused; `what` completes 'could not ...'."""
     text = (error.get_error_message() or str(error)).strip()
-    reason = text.splitlines()[-1] if "\n" in text else text
+    reason = (text.splitlines()[-1] if "\n" in text else text).rstrip(".")
+    log = re.search(r"Check error log '([^']+)'", reason)
+    if log is not None:
+        reason = f"{reason.rstrip('.')} ({_last_complaint(Path(log[1]))})"
     if "could not set up host forwarding rule" in text.lower():
         return UsageError(
             f"The machine could not {what}: a host port for management is taken ({reason}).",
@@ -82,6 +86,17 @@ def machine_error(what: str, error: libvirt.libvirtError) -> MachineError | Host
             hint="QEMU runs as another user under qemu:///system; keep images below /var/cache/wfp-hil.",
         )
     return MachineError(f"The machine could not {what}: {reason}.")
+
+
+def _last_complaint(log: Path) -> str:
+    """What a program that libvirt ran put into its log as the reason, as far as one can tell."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-30:]]
+    except OSError as error:
+        return f"which could not be read: {error.strerror}"
+    # swtpm_setup writes the reason first, then that every caller of it failed as well, then its last line.
+    reasons = [line for line in lines if line and not re.match(r"(Starting|Ending|Successfully|Invoking) ", line)]
+    return f"there: {reasons[0].rstrip('.')}" if reasons else "which is empty"
 
 
 def _open(uri: str) -> libvirt.virConnect:

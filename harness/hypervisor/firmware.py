@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from harness.errors import HostError
 from harness.waiting import Deadline
 
 _SYSTEM_TPMS = Path("/var/lib/libvirt/swtpm")
+_TPM_AUTHORITY = Path("/var/lib/swtpm-localca")
 
 # Code and template of its variables, as Debian and Ubuntu, Fedora, and Arch place them.
 _PLAIN = (
@@ -83,6 +85,23 @@ def give_to_qemu(path: Path) -> None:
             path.chmod(0o600)
             return
     path.chmod(0o666)
+
+
+def share_tpm_authority(folder: Path = _TPM_AUTHORITY) -> None:
+    """Give what root made in the folder of swtpm's certificate authority to the user that the folder belongs to.
+
+    A libvirtd that was started before the package 'swtpm' brought the user 'tss' runs swtpm_setup as root, and the
+    authority that is made then is root's. After its next start it runs swtpm_setup as 'tss', which may not read it
+    ("Need read/write rights on .lock.swtpm-localca"): no machine with a new TPM starts any more.
+    """
+    if os.geteuid() != 0:
+        return
+    with suppress(FileNotFoundError):
+        owner = folder.stat()
+        for path in folder.iterdir():
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_uid == 0 and owner.st_uid != 0:
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def tpm_folder(uri: str, uuid: str) -> Path:

@@ -20,7 +20,7 @@ from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error
 from harness.hypervisor.console import Console
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
-from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm
+from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, share_tpm_authority
 from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.ownership import Owner
 from harness.hypervisor.serial import SerialLog
@@ -343,6 +343,8 @@ class Machine:
 
     def _create(self, *, paused: bool) -> None:
         uuid = str(uuid4())
+        if self.profile.machine.tpm and self._uri.endswith("/system"):
+            share_tpm_authority()
         if self.image.tpm is not None:
             place_tpm(self.image.tpm, self._uri, uuid)
         self._uuid = uuid

@@ -76,6 +76,29 @@ def test_what_libvirt_says_becomes_a_sentence_of_the_right_kind(said, kind, part
     assert part in error.message
 
 
+@pytest.mark.parametrize(
+    ("log", "part"),
+    [
+        (
+            (
+                "Starting vTPM manufacturing as tss:tss\nSuccessfully created an EK.\n  Invoking /usr/bin/swtpm_localca\n"
+                "Need read/write rights on .lock.swtpm-localca for user tss.\nAn error occurred.\nEnding vTPM\n"
+            ),
+            "there: Need read/write rights on .lock.swtpm-localca for user tss).",
+        ),
+        ("Starting vTPM manufacturing as tss:tss\n", "which is empty)."),
+        (None, "which could not be read: No such file or directory)."),
+    ],
+)
+def test_the_reason_is_read_from_the_log_that_libvirt_names(tmp_path, log, part):
+    path = tmp_path / "swtpm.log"
+    if log is not None:
+        path.write_text(log)
+
+    said = f"internal error: Could not run '/usr/bin/swtpm_setup'. exitstatus: 1; Check error log '{path}' for details."
+    assert connection.machine_error("start", refusal(said)).message.endswith(f"for details ({part}")
+
+
 def test_errors_are_not_printed_as_well(capfd):
     opened = connection.connect("test:///default")
     with pytest.raises(libvirt.libvirtError):

@@ -86,3 +86,25 @@ def test_without_state_the_image_has_no_tpm(home):
 
 def test_the_system_keeps_its_tpms_elsewhere():
     assert tpm_folder("qemu:///system", "u") == Path("/var/lib/libvirt/swtpm/u")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_what_root_made_of_swtpms_authority_goes_to_the_folders_owner(tmp_path):
+    for name in ("signkey.pem", "certserial", "other"):
+        (tmp_path / name).touch()
+    elsewhere = tmp_path.parent / "not-swtpms"
+    elsewhere.touch()
+    (tmp_path / "link").symlink_to(elsewhere)
+    os.chown(tmp_path / "other", 4243, 4243)
+    os.chown(tmp_path, 4242, 4242)
+
+    firmware.share_tpm_authority(tmp_path)
+
+    owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in tmp_path.iterdir()}
+    assert owners == {"signkey.pem": (4242, 4242), "certserial": (4242, 4242), "other": (4243, 4243), "link": (0, 0)}
+    assert elsewhere.stat().st_uid == 0
+
+
+def test_an_authority_that_was_never_made_is_no_trouble(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    firmware.share_tpm_authority(tmp_path / "absent")

@@ -20,7 +20,6 @@ class FakeControl:
         self.seq = 0
         self.dropped = 0
         self.counters = {"pending_injections": 0, "held_clones": 0, "flow_contexts": 0}
-        self.cleared = 0
 
     def record(self, kind, **fields):
         self.seq += 1
@@ -37,7 +36,6 @@ class FakeControl:
     def settle(self):
         if not self.bench.running:
             return None
-        self.cleared += 1
         self.record(MARKER)
         return SimpleNamespace(events=self.read_events(), stats=self.counters)
 

@@ -234,12 +234,12 @@ static BOOL run_outbound(struct packet *packet, enum stack_start start, struct f
     return view_classify(LAYER_OUTBOUND_IPPACKET_V4, &view).permit;
 }
 
-void stack_outbound(struct packet *packet, enum stack_start start)
+/* The end of a packet's way through the layers, with its flow's reference. */
+static void leave(struct packet *packet, struct flow *flow, BOOL permitted)
 {
-    struct flow *flow;
-    if (run_outbound(packet, start, &flow)) {
+    if (permitted) {
         BOOL last = ends_flow(flow, packet);
-        deliver_out(packet, flow);
+        (packet->outbound ? deliver_out : deliver_in)(packet, flow);
         if (last)
             flow_end(flow, "closed");
     } else {
@@ -247,6 +247,13 @@ void stack_outbound(struct packet *packet, enum stack_start start)
     }
     flow_release(flow);
     packet_free(packet);
+}
+
+void stack_outbound(struct packet *packet, enum stack_start start)
+{
+    struct flow *flow;
+    BOOL permitted = run_outbound(packet, start, &flow);
+    leave(packet, flow, permitted);
 }
 
 /* What follows INBOUND_TRANSPORT: authorization of the first packet, establishment, data. */
@@ -301,16 +308,8 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
 void stack_inbound(struct packet *packet, enum stack_start start)
 {
     struct flow *flow;
-    if (run_inbound(packet, start, &flow)) {
-        BOOL last = ends_flow(flow, packet);
-        deliver_in(packet, flow);
-        if (last)
-            flow_end(flow, "closed");
-    } else {
-        drop(packet);
-    }
-    flow_release(flow);
-    packet_free(packet);
+    BOOL permitted = run_inbound(packet, start, &flow);
+    leave(packet, flow, permitted);
 }
 
 void stack_from_guest(const uint8_t *frame, size_t length)
