@@ -95,7 +95,7 @@ def _last_complaint(log: Path) -> str:
     except OSError as error:
         return f"which could not be read: {error.strerror}"
     # swtpm_setup writes the reason first, then that every caller of it failed as well, then its last line.
-    reasons = [line for line in lines if line and not re.match(r"(Starting|Ending|Successfully|Invoking) ", line)]
+    reasons = [line for line in lines if line and not re.match(r"(Starting|Ending|Successfully|Invoking)\b", line)]
     return f"there: {reasons[0].rstrip('.')}" if reasons else "which is empty"
 
 

@@ -81,7 +81,7 @@ def test_what_libvirt_says_becomes_a_sentence_of_the_right_kind(said, kind, part
     [
         (
             (
-                "Starting vTPM manufacturing as tss:tss\nSuccessfully created an EK.\n  Invoking /usr/bin/swtpm_localca\n"
+                "Starting vTPM manufacturing as tss:tss\nSuccessfully created.\n  Invoking /usr/bin/swtpm_localca\n"
                 "Need read/write rights on .lock.swtpm-localca for user tss.\nAn error occurred.\nEnding vTPM\n"
             ),
             "there: Need read/write rights on .lock.swtpm-localca for user tss).",
