@@ -22,11 +22,12 @@
 #define IOCTL_WFPMODEL_QUERY_CONTEXT WFPMODEL_CTL(2) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
 #define IOCTL_WFPMODEL_SET_RECORDS   WFPMODEL_CTL(3) /* in: WFPMODEL_SOCKET + bytes: for the next connect from local_port */
 
-/* A socket by its addresses as getsockname and getpeername tell them, in host byte order. QUERY on a connection that
- * was not redirected fails with STATUS_NOT_FOUND (ERROR_NOT_FOUND); a small buffer with STATUS_BUFFER_TOO_SMALL. */
+/* A socket by its addresses as getsockname and getpeername tell them: IPv6 addresses in network byte order, IPv4 ones as
+ * ::ffff:a.b.c.d; ports in host byte order. QUERY on a connection that was not redirected fails with STATUS_NOT_FOUND
+ * (ERROR_NOT_FOUND); a small buffer with STATUS_BUFFER_TOO_SMALL. */
 typedef struct WFPMODEL_SOCKET {
-    uint32_t local_address;
-    uint32_t remote_address;
+    uint8_t  local_address[16];
+    uint8_t  remote_address[16];
     uint16_t local_port;
     uint16_t remote_port;
     uint8_t  protocol; /* 6 or 17 */
@@ -35,13 +36,13 @@ typedef struct WFPMODEL_SOCKET {
 
 typedef struct WFPMODEL_STATS {
     uint64_t frames_out, frames_in;   /* read from the TAP, from the test NIC */
-    uint64_t passed_out, passed_in;   /* IPv4 packets that every layer let through */
+    uint64_t passed_out, passed_in;   /* IP packets that every layer let through */
     uint64_t dropped_out, dropped_in; /* blocked at some layer */
     uint64_t classifies;              /* calls of classifyFn */
     uint64_t flows_made, flows_ended;
     uint64_t injected;
     uint64_t misuse;                  /* contract violations by drivers, each named on the serial port */
-    uint64_t passed_through;          /* frames that are not IPv4 */
+    uint64_t passed_through;          /* frames that are no IP packets */
     uint64_t flows;                   /* now */
     uint64_t running;                 /* 1 = between TAP and test NIC */
 } WFPMODEL_STATS;

@@ -285,7 +285,7 @@ static void test_redirect(void)
     EXPECT("for the new address", get32(last_link + ETHERNET + 16), 0xc6336406);
 
     uint8_t blob[256];
-    struct tuple mapped = {IPPROTO_TCP, LOOPBACK, SERVER, 8080, 7000};
+    struct tuple mapped = {IPPROTO_TCP, address_v4(LOOPBACK), address_v4(SERVER), 8080, 7000, 0};
     struct flow *flow = flow_find_mapped(&mapped);
     size_t size = flow ? redirect_blob(flow, blob, sizeof blob) : 0;
     flow_release(flow);
@@ -314,7 +314,7 @@ static void test_owners(void)
     WSADATA data;
     SOCKET udp, listener, client;
     WSAStartup(0x202, &data);
-    struct tuple t = {IPPROTO_UDP, LOOPBACK, SERVER, bound_socket(SOCK_DGRAM, &udp), 53};
+    struct tuple t = {IPPROTO_UDP, address_v4(LOOPBACK), address_v4(SERVER), bound_socket(SOCK_DGRAM, &udp), 53, 0};
     EXPECT("W233 owner of a UDP socket that has sent nothing", owner_of_socket(&t), GetCurrentProcessId());
     t.protocol = IPPROTO_TCP;
     EXPECT("no TCP socket has that port", owner_of_socket(&t), 0);
@@ -324,7 +324,7 @@ static void test_owners(void)
     SOCKADDR_IN to = {.sin_family = AF_INET};
     put32((uint8_t *)&to.sin_addr, LOOPBACK);
     put16((uint8_t *)&to.sin_port, t.local_port);
-    struct tuple c = {IPPROTO_TCP, LOOPBACK, LOOPBACK, bound_socket(SOCK_STREAM, &client), t.local_port};
+    struct tuple c = {IPPROTO_TCP, address_v4(LOOPBACK), address_v4(LOOPBACK), bound_socket(SOCK_STREAM, &client), t.local_port, 0};
     connect(client, (SOCKADDR *)&to, sizeof to);
     EXPECT("W233 owner of a client that has sent nothing", owner_of_socket(&c), GetCurrentProcessId());
     c.remote_port++;
@@ -341,7 +341,7 @@ int main(void)
     memcpy(wire.guest_mac, mac, 6);
     wire.to_link = to_link;
     wire.to_guest = to_guest;
-    wire.guest_address = GUEST;
+    wire.guest[0] = address_v4(GUEST);
     wire.up = 1;
     inject_start();
     test_objects();

@@ -11,38 +11,58 @@ UINT32 flow_flags(const struct flow *flow)
            (flow->proxied ? FLAG_IS_PROXY_CONNECTION : 0);
 }
 
-static void put_address(SOCKADDR_STORAGE *out, UINT32 address, UINT16 port)
+static void put_address(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port)
 {
     SOCKADDR_IN *in = (SOCKADDR_IN *)out;
+    SOCKADDR_IN6 *in6 = (SOCKADDR_IN6 *)out;
     memset(out, 0, sizeof *out);
-    in->sin_family = AF_INET;
-    put16((uint8_t *)&in->sin_port, port);
-    put32((uint8_t *)&in->sin_addr, address);
+    in->sin_family = address->family;
+    put16((uint8_t *)&in->sin_port, port); /* at one place in both */
+    if (address->family == FAMILY_V6) {
+        memcpy(&in6->sin6_addr, address->bytes, 16);
+        in6->sin6_scope_id = address_is_link_local(address) ? wire.interface_index : 0;
+    } else {
+        memcpy(&in->sin_addr, address->bytes, 4);
+    }
+}
+
+static struct address get_address(const SOCKADDR_STORAGE *from, UINT16 *port)
+{
+    const SOCKADDR_IN *in = (const SOCKADDR_IN *)from;
+    *port = get16((const uint8_t *)&in->sin_port);
+    if (from->ss_family == AF_INET6)
+        return address_of(FAMILY_V6, &((const SOCKADDR_IN6 *)from)->sin6_addr);
+    return address_of(FAMILY_V4, &in->sin_addr);
 }
 
 static UINT32 owner_of(const struct tuple *tuple)
 {
-    if (!wire.owner || !(layer_has_filters(LAYER_ALE_CONNECT_REDIRECT_V4) || layer_has_filters(LAYER_ALE_AUTH_CONNECT_V4) ||
-                         layer_has_filters(LAYER_ALE_AUTH_RECV_ACCEPT_V4) || layer_has_filters(LAYER_ALE_FLOW_ESTABLISHED_V4)))
-        return 0;
-    return wire.owner(tuple);
+    static const UINT16 layers[] = {LAYER_ALE_CONNECT_REDIRECT_V4, LAYER_ALE_AUTH_CONNECT_V4, LAYER_ALE_AUTH_RECV_ACCEPT_V4,
+                                    LAYER_ALE_FLOW_ESTABLISHED_V4};
+    for (unsigned i = 0; wire.owner && i < sizeof layers / sizeof layers[0]; i++)
+        if (layer_has_filters(layer_of(layers[i], tuple->local.family)))
+            return wire.owner(tuple);
+    return 0;
 }
 
 /* Takes over what the callouts made of the request. FALSE: the engine does not accept it. */
 static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
 {
     const FWPS_CONNECT_REQUEST0 *request = context->request;
-    const SOCKADDR_IN *to = (const SOCKADDR_IN *)&request->remoteAddressAndPort;
-    UINT32 address = get32((const uint8_t *)&to->sin_addr);
-    UINT16 port = get16((const uint8_t *)&to->sin_port);
-    BOOL local = address >> 24 == 127 || address == wire.guest_address;
+    UINT16 port;
+    struct address address = get_address(&request->remoteAddressAndPort, &port);
+    BOOL local = wire_is_guest(&address);
     if (!context->modified)
         return TRUE;
+    if (request->remoteAddressAndPort.ss_family != flow->remote.family) {
+        model_lint("a connect of address family %u was redirected to family %u", flow->remote.family, request->remoteAddressAndPort.ss_family);
+        return FALSE;
+    }
     if (local && (!request->localRedirectHandle || !request->localRedirectTargetPID)) { /* W120, W121 */
         model_lint("local redirect without %s is not accepted", request->localRedirectHandle ? "localRedirectTargetPID" : "localRedirectHandle");
         return FALSE;
     }
-    flow->redirected = address != flow->remote || port != flow->remote_port;
+    flow->redirected = !address_equal(&address, &flow->remote) || port != flow->remote_port;
     flow->redirected_local = flow->redirected && local;
     flow->remote = address;
     flow->remote_port = port;
@@ -57,13 +77,13 @@ static BOOL redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb
     FWPS_CONNECT_REQUEST0 initial;
     memset(&initial, 0, sizeof initial);
     flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context.records);
-    put_address(&initial.localAddressAndPort, flow->local, flow->local_port);
-    put_address(&initial.remoteAddressAndPort, flow->remote, flow->remote_port);
+    put_address(&initial.localAddressAndPort, &flow->local, flow->local_port);
+    put_address(&initial.remoteAddressAndPort, &flow->remote, flow->remote_port);
     redirect_begin(&context, &initial);
     struct tuple tuple = packet->tuple;
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context.request,
                         .context = &context, .records = &context.records};
-    struct verdict verdict = view_classify(LAYER_ALE_CONNECT_REDIRECT_V4, &view);
+    struct verdict verdict = view_classify(layer_of(LAYER_ALE_CONNECT_REDIRECT_V4, flow->local.family), &view);
     BOOL applied = redirect_end(&context);
     BOOL pass = verdict.permit && applied && accept_redirect(flow, &context);
     *absorb = verdict.absorb;
@@ -93,14 +113,14 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb)
     struct tuple tuple = packet->tuple;
     tuple.remote = flow->remote;
     tuple.remote_port = flow->remote_port;
-    put_address(&original, flow->original, flow->original_port);
+    put_address(&original, &flow->original, flow->original_port);
     if (flow->redirected)
-        packet_rewrite(packet, FALSE, flow->remote, flow->remote_port);
+        packet_rewrite(packet, FALSE, &flow->remote, flow->remote_port);
     flow_publish(flow);
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet,
                         .show = flow->protocol == IPPROTO_TCP ? SHOW_NOTHING : SHOW_TRANSPORT,
-                        .original = flow->redirected ? (SOCKADDR_IN *)&original : NULL};
-    struct verdict verdict = view_classify(LAYER_ALE_AUTH_CONNECT_V4, &view);
+                        .original = flow->redirected ? &original : NULL};
+    struct verdict verdict = view_classify(layer_of(LAYER_ALE_AUTH_CONNECT_V4, flow->local.family), &view);
     if (!verdict.permit) {
         *absorb = verdict.absorb;
         flow_end(flow, "blocked at AUTH_CONNECT");
@@ -116,7 +136,7 @@ struct flow *ale_accept(struct packet *packet, BOOL *absorb)
     struct flow *flow = flow_publish(flow_make(&packet->tuple, FALSE));
     flow->pid = owner_of(&packet->tuple);
     struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD};
-    struct verdict verdict = view_classify(LAYER_ALE_AUTH_RECV_ACCEPT_V4, &view);
+    struct verdict verdict = view_classify(layer_of(LAYER_ALE_AUTH_RECV_ACCEPT_V4, flow->local.family), &view);
     if (!verdict.permit) {
         *absorb = verdict.absorb;
         flow_end(flow, "blocked at AUTH_RECV_ACCEPT");
@@ -129,13 +149,13 @@ struct flow *ale_accept(struct packet *packet, BOOL *absorb)
 
 BOOL ale_established(struct flow *flow, struct packet *packet)
 {
-    struct tuple tuple = {flow->protocol, flow->local, flow->remote, flow->local_port, flow->remote_port};
+    struct tuple tuple = {flow->protocol, flow->local, flow->remote, flow->local_port, flow->remote_port, flow->icmp_id};
     struct view view = {.tuple = &tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
     if (flow->protocol != IPPROTO_TCP)
         view.show = packet->outbound ? SHOW_TRANSPORT : SHOW_PAYLOAD;
     flow->established = TRUE;
     flow->tcp = TCP_OPEN;
-    return view_classify(LAYER_ALE_FLOW_ESTABLISHED_V4, &view).permit;
+    return view_classify(layer_of(LAYER_ALE_FLOW_ESTABLISHED_V4, flow->local.family), &view).permit;
 }
 
 /* Indicates a segment's new bytes, and its FIN as a segment of no length (W226, W293, W294). */
@@ -146,6 +166,7 @@ BOOL stream_indicate(struct flow *flow, struct packet *packet)
     BOOL fin = tcp[13] & TCP_FIN;
     UINT32 *next = packet->outbound ? &flow->next_out : &flow->next_in;
     UINT32 sequence = get32(tcp + 4);
+    UINT16 layer = layer_of(LAYER_STREAM_V4, flow->local.family);
     if (tcp[13] & TCP_SYN_BIT) {
         if (!*next || (int32_t)(sequence + 1 - *next) > 0) /* a late retransmission must not turn the clock back */
             *next = sequence + 1;
@@ -156,7 +177,7 @@ BOOL stream_indicate(struct flow *flow, struct packet *packet)
     if (!fresh || !flow->established)
         return TRUE;
     BOOL pass = TRUE;
-    for (int part = length ? 0 : 1; pass && part < (fin ? 2 : 1) && layer_has_filters(LAYER_STREAM_V4); part++) {
+    for (int part = length ? 0 : 1; pass && part < (fin ? 2 : 1) && layer_has_filters(layer); part++) {
         size_t size = part ? 0 : length;
         uint8_t *copy = mem_alloc(size + 1);
         memcpy(copy, packet->frame + packet->payload, size);
@@ -168,7 +189,7 @@ BOOL stream_indicate(struct flow *flow, struct packet *packet)
         data.dataOffset.mdl = nbl->FirstNetBuffer->MdlChain;
         FWPS_STREAM_CALLOUT_IO_PACKET0 io = {.streamData = &data};
         struct view view = {.tuple = &packet->tuple, .outbound = packet->outbound, .flow = flow, .flags = flow_flags(flow), .layer_data = &io};
-        pass = view_classify(LAYER_STREAM_V4, &view).permit;
+        pass = view_classify(layer, &view).permit;
         if (io.streamAction)
             model_log("UNIMPLEMENTED: stream action %u of a callout is not modelled", io.streamAction);
         nbl_release(nbl);

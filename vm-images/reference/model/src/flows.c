@@ -54,23 +54,26 @@ static struct flow *take(struct flow *flow)
     ReleaseSRWLockShared(&flow_lock);                              \
     return f
 
+static BOOL same_end(const struct flow *f, const struct tuple *t)
+{
+    return f->protocol == t->protocol && f->local_port == t->local_port && f->icmp_id == t->icmp_id && address_equal(&f->local, &t->local);
+}
+
 struct flow *flow_find_sent(const struct tuple *t)
 {
-    FIND(f->protocol == t->protocol && f->local == t->local && f->local_port == t->local_port &&
-         f->original == t->remote && f->original_port == t->remote_port);
+    FIND(same_end(f, t) && address_equal(&f->original, &t->remote) && f->original_port == t->remote_port);
 }
 
 struct flow *flow_find_seen(const struct tuple *t)
 {
-    FIND(f->protocol == t->protocol && f->local == t->local && f->local_port == t->local_port &&
-         f->remote == t->remote && f->remote_port == t->remote_port);
+    FIND(same_end(f, t) && address_equal(&f->remote, &t->remote) && f->remote_port == t->remote_port);
 }
 
 /* A local proxy sees the client's port at the address the client wanted to reach. */
 struct flow *flow_find_mapped(const struct tuple *t)
 {
-    FIND(f->redirected_local && f->protocol == t->protocol && f->remote == t->local && f->remote_port == t->local_port &&
-         f->original == t->remote && f->local_port == t->remote_port);
+    FIND(f->redirected_local && f->protocol == t->protocol && address_equal(&f->remote, &t->local) && f->remote_port == t->local_port &&
+         address_equal(&f->original, &t->remote) && f->local_port == t->remote_port);
 }
 
 struct flow *flow_find_id(UINT64 id)
@@ -88,6 +91,7 @@ struct flow *flow_make(const struct tuple *t, BOOL outbound)
     flow->local_port = t->local_port;
     flow->remote = flow->original = t->remote;
     flow->remote_port = flow->original_port = t->remote_port;
+    flow->icmp_id = t->icmp_id;
     flow->touched_ms = now_ms();
     AcquireSRWLockExclusive(&flow_lock);
     flow->id = ++last_id;

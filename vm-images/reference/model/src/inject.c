@@ -31,6 +31,7 @@ struct job {
     HANDLE complete_context;
     UINT64 endpoint;
     const FWPS_TRANSPORT_SEND_PARAMS1 *arguments;
+    uint8_t family; /* of remote */
     UCHAR *remote; /* in the driver's memory, valid until completion (W250) */
 };
 
@@ -139,8 +140,10 @@ NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE handle, HANDLE context, UINT
 {
     struct job job = {.path = TRANSPORT_SEND, .context = context, .nbl = nbl, .complete = complete,
                       .complete_context = complete_context, .endpoint = endpoint,
-                      .remote = arguments ? arguments->remoteAddress : NULL};
-    (void)family, (void)compartment;
+                      .family = (uint8_t)family, .remote = arguments ? arguments->remoteAddress : NULL};
+    (void)compartment;
+    if (job.remote && family != AF_INET && family != AF_INET6)
+        return STATUS_INVALID_PARAMETER;
     return enqueue(handle, &job, INJECT_TRANSPORT, flags, "FwpsInjectTransportSendAsync");
 }
 
@@ -181,33 +184,35 @@ UINT32 NTAPI FwpsQueryPacketInjectionState0(HANDLE handle, const NET_BUFFER_LIST
     return 2;
 }
 
+static size_t header_size(uint8_t family)
+{
+    return family == FAMILY_V6 ? 40 : 20;
+}
+
 /* In front of a transport header: the IP header that the stack would build. */
 static size_t build_ip(uint8_t *ip, const struct job *job, size_t transport_size)
 {
     struct flow *flow = job->endpoint ? flow_find_id(job->endpoint) : NULL;
-    const uint8_t *transport = ip + 20;
+    struct address remote = address_of(job->family, job->remote);
+    const struct address *own = wire_address(job->family), *local = flow ? &flow->local : own ? own : &remote;
+    const uint8_t *transport = ip + header_size(job->family);
     BOOL udp = transport_size >= 8 && get16(transport + 4) == transport_size;
-    memset(ip, 0, 20);
-    ip[0] = 0x45;
-    put16(ip + 2, (UINT16)(20 + transport_size));
-    ip[8] = 128;
-    ip[9] = flow ? flow->protocol : udp ? IPPROTO_UDP : IPPROTO_TCP;
-    put32(ip + 12, flow ? flow->local : wire.guest_address);
-    memcpy(ip + 16, job->remote, 4);
+    size_t size = ip_header(ip, local, &remote, flow ? flow->protocol : udp ? IPPROTO_UDP : IPPROTO_TCP, transport_size);
     /* The header is the stack's, the transport checksum the driver's: what it gave goes out as it is. */
-    put16(ip + 10, ip_checksum(ip, 20, 0));
+    if (job->family == FAMILY_V4)
+        put16(ip + 10, ip_checksum(ip, size, 0));
     flow_release(flow);
-    return 20 + transport_size;
+    return size + transport_size;
 }
 
 static NTSTATUS run(struct job *job)
 {
-    static uint8_t frame[ETHERNET + 20 + PACKET_MAX]; /* by the one worker */
+    static uint8_t frame[ETHERNET + 40 + PACKET_MAX]; /* by the one worker */
     BOOL outbound = job->path == NETWORK_SEND || job->path == TRANSPORT_SEND;
     BOOL build = job->path == TRANSPORT_SEND && job->remote;
     uint8_t *ip = frame + ETHERNET;
     for (NET_BUFFER *nb = job->nbl->FirstNetBuffer; nb; nb = nb->Next) {
-        size_t length = nb_copy(nb, ip + (build ? 20 : 0), PACKET_MAX - 20);
+        size_t length = nb_copy(nb, ip + (build ? header_size(job->family) : 0), PACKET_MAX - 40);
         if (build)
             length = build_ip(ip, job, length);
         if (!stack_frame_for(outbound, ip, frame))
@@ -282,12 +287,13 @@ NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *nbl, UL
                                                         ULONG if_index, ULONG sub_interface)
 {
     (void)endpoint, (void)control, (void)control_length, (void)flags, (void)reserved, (void)if_index, (void)sub_interface;
-    if (!nbl || !source || !remote || family != AF_INET)
+    if (!nbl || !source || !remote || (family != AF_INET && family != AF_INET6))
         return STATUS_INVALID_PARAMETER;
+    struct address from = address_of((uint8_t)family, source), to = address_of((uint8_t)family, remote);
     for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb; nb = nb->Next) {
         if (!include_length)
-            NdisRetreatNetBufferDataStart(nb, 20, 0, NULL);
-        ULONG head = include_length ? include_length : 20;
+            NdisRetreatNetBufferDataStart(nb, (ULONG)header_size((uint8_t)family), 0, NULL);
+        ULONG head = include_length ? include_length : (ULONG)header_size((uint8_t)family);
         uint8_t *ip = NdisGetDataBuffer(nb, nb->DataLength, NULL, 1, 0);
         if (!ip) {
             model_log("FwpsConstructIpHeaderForTransportPacket0 on a packet in several MDLs is not modelled");
@@ -295,13 +301,10 @@ NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *nbl, UL
         }
         struct packet view = {.frame = ip - ETHERNET, .ip = ETHERNET, .ihl = head, .end = ETHERNET + nb->DataLength};
         view.thl = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP ? 8 : 0;
-        memset(ip, 0, 20);
-        ip[0] = (uint8_t)(0x40 | head / 4);
-        put16(ip + 2, (UINT16)nb->DataLength);
-        ip[8] = 128;
-        ip[9] = (uint8_t)protocol;
-        memcpy(ip + 12, source, 4);
-        memcpy(ip + 16, remote, 4);
+        view.tuple.protocol = (uint8_t)protocol;
+        ip_header(ip, &from, &to, (uint8_t)protocol, nb->DataLength - (family == AF_INET6 ? head : 20));
+        if (family == AF_INET)
+            ip[0] = (uint8_t)(0x40 | head / 4);
         packet_fix_sums(&view);
     }
     return STATUS_SUCCESS;

@@ -9,6 +9,15 @@ static UINT64 zero64, interface_luid = 0x6000000000001ull;
 static wchar_t path_text[] = L"\\device\\wine\\process";
 static FWP_BYTE_BLOB path_blob = {sizeof path_text, (UINT8 *)path_text};
 
+/* IPv4 in host byte order, IPv6 as bytes in network order (W077); these are valid during the classify. */
+static void put_address(FWP_VALUE0 *value, const struct address *address)
+{
+    if (value->type == FWP_BYTE_ARRAY16_TYPE)
+        value->byteArray16 = (FWP_BYTE_ARRAY16 *)(uintptr_t)address->bytes;
+    else
+        value->uint32 = address_host(address);
+}
+
 static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const struct view *view)
 {
     const struct tuple *t = view->tuple;
@@ -16,10 +25,10 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
     value->uint64 = NULL;
     switch (field->condition) {
     case COND_IP_LOCAL_ADDRESS:
-        value->uint32 = t->local;
+        put_address(value, &t->local);
         return;
     case COND_IP_REMOTE_ADDRESS:
-        value->uint32 = t->remote;
+        put_address(value, &t->remote);
         return;
     case COND_IP_LOCAL_PORT:
         value->uint16 = t->local_port;
@@ -71,9 +80,10 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->type = FWP_EMPTY;
 }
 
-static void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer, const struct view *view)
+static void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, const struct view *view)
 {
     const struct flow *flow = view->flow;
+    UINT16 layer = layer_v4(layer_id); /* both families are told the same */
     UINT32 bits = 0;
     memset(m, 0xa5, sizeof *m); /* W234: what is not announced is poison */
     m->flags = 0;

@@ -135,22 +135,55 @@ int64_t linux_tap(const char *name, uint8_t mac[6])
     return fd;
 }
 
-uint32_t linux_interface_address(const char *name, int *index)
+static unsigned hex_digit(char c)
+{
+    return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a' + 10);
+}
+
+/* Lines of /proc/net/if_inet6: 32 digits, index, prefix length, scope, flags (two digits each), name. */
+static unsigned addresses_v6(const char *name, struct address *out, unsigned room)
+{
+    static char text[4096];
+    enum { NAME_AT = 45 };
+    unsigned found = 0;
+    size_t length = strlen(name), size = 0;
+    int64_t fd = linux_open("/proc/net/if_inet6", 0), got;
+    if (fd < 0)
+        return 0;
+    while (size < sizeof text - 1 && (got = linux_read(fd, text + size, sizeof text - 1 - size)) > 0)
+        size += (size_t)got;
+    linux_close(fd);
+    text[size] = 0;
+    for (const char *line = text, *end; found < room && (end = strchr(line, '\n')); line = end + 1) {
+        if (end - line <= NAME_AT)
+            continue;
+        const char *label = line + NAME_AT;
+        while (label < end && *label == ' ')
+            label++;
+        if ((size_t)(end - label) != length || memcmp(label, name, length))
+            continue;
+        out[found] = (struct address){.family = FAMILY_V6};
+        for (int i = 0; i < 16; i++)
+            out[found].bytes[i] = (uint8_t)(hex_digit(line[2 * i]) << 4 | hex_digit(line[2 * i + 1]));
+        found++;
+    }
+    return found;
+}
+
+unsigned linux_interface_addresses(const char *name, int *index, struct address *out, unsigned room)
 {
     struct ifreq_ request = {0};
-    uint32_t found = 0;
+    unsigned found = 0;
     int64_t socket = CALL(SYS_SOCKET, AF_INET_, SOCK_DGRAM_, 0);
     if (socket < 0)
         return 0;
     name_copy(request.name, name);
-    if (CALL(SYS_IOCTL, socket, SIOCGIFADDR_, (intptr_t)&request) >= 0) {
-        const uint8_t *a = request.u.address.data + 2;
-        found = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 | a[3];
-    }
+    if (room && CALL(SYS_IOCTL, socket, SIOCGIFADDR_, (intptr_t)&request) >= 0)
+        out[found++] = address_of(FAMILY_V4, request.u.address.data + 2);
     if (index && CALL(SYS_IOCTL, socket, SIOCGIFINDEX_, (intptr_t)&request) >= 0)
         *index = request.u.index;
     linux_close(socket);
-    return found;
+    return found + addresses_v6(name, out + found, room - found);
 }
 
 int64_t linux_packet_socket(const char *name, int *index)
@@ -203,18 +236,17 @@ static int socket_option(int64_t fd, int name)
 }
 
 /* Either end; a dual-stack socket gives its IPv4 addresses as ::ffff:a.b.c.d, and an unbound one as ::. */
-static int socket_end(int64_t fd, int64_t call, uint32_t *address, uint16_t *port)
+static int socket_end(int64_t fd, int64_t call, struct address *address, uint16_t *port)
 {
     uint8_t name[28] = {0};
     uint32_t size = sizeof name;
     if (CALL(call, fd, (intptr_t)name, (intptr_t)&size) < 0)
         return 0;
     int family = name[0] | name[1] << 8;
-    const uint8_t *a = name + (family == AF_INET6_ ? 20 : 4);
     if (family != AF_INET_ && family != AF_INET6_)
         return 0;
     *port = (uint16_t)(name[2] << 8 | name[3]);
-    *address = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 | a[3];
+    *address = family == AF_INET6_ ? address_unmapped(name + 8) : address_of(FAMILY_V4, name + 4);
     return 1;
 }
 

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "address.h"
+
 extern const char *linux_console_path;               /* the serial port; set before the first line */
 void linux_console(const char *text, size_t length); /* serial port, else standard error */
 int64_t linux_open(const char *path, int flags);
@@ -17,15 +19,15 @@ void linux_close(int64_t fd);
 int64_t linux_tap(const char *name, uint8_t mac[6]);                       /* fd or -errno */
 int64_t linux_packet_socket(const char *name, int *index);                 /* fd or -errno */
 int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing); /* from a packet socket */
-uint32_t linux_interface_address(const char *name, int *index);         /* IPv4, host order; 0 = none */
+unsigned linux_interface_addresses(const char *name, int *index, struct address *out, unsigned room); /* how many it has */
 uint64_t linux_monotonic_ms(void);
 
-struct linux_socket { /* addresses and ports in host order, 0 where it has none */
+struct linux_socket { /* ports in host order, 0 where it has none; a dual-stack socket's IPv4 addresses are IPv4 */
     uint8_t protocol;
     int listening;
-    uint32_t local, remote;
+    struct address local, remote;
     uint16_t local_port, remote_port;
 };
-int linux_socket_of(int64_t fd, struct linux_socket *out); /* 0: no TCP or UDP socket over IPv4 */
+int linux_socket_of(int64_t fd, struct linux_socket *out); /* 0: no TCP or UDP socket */
 
 #endif

@@ -12,6 +12,7 @@
 #define MODEL_MODEL_H
 
 #include "abi.h"
+#include "address.h"
 #include "tables.h"
 
 /* ---- memory and words (memory.c) ---- */
@@ -92,6 +93,19 @@ struct filter {
 extern struct filter *filters; /* by store_lock */
 void filter_release(struct filter *filter);
 const struct layer_fact *layer_by_id(UINT16 id);
+/* The layer of an address family, by its IPv4 layer (the ids of Windows have two patterns), and back. */
+static inline UINT16 layer_of(UINT16 layer_v4, uint8_t family)
+{
+    return (UINT16)(family != FAMILY_V6 ? layer_v4 : layer_v4 < LAYER_INBOUND_MAC_FRAME_ETHERNET ? layer_v4 + 2 : layer_v4 + 1);
+}
+static inline BOOL layer_is_v6(UINT16 id)
+{
+    return id < LAYER_INBOUND_MAC_FRAME_ETHERNET ? (id & 2) != 0 : (id & 1) != 0;
+}
+static inline UINT16 layer_v4(UINT16 id)
+{
+    return (UINT16)(!layer_is_v6(id) ? id : id < LAYER_INBOUND_MAC_FRAME_ETHERNET ? id - 2 : id - 1);
+}
 const struct layer_fact *layer_by_key(const GUID *key);
 BOOL guid_is_zero(const GUID *key);
 BOOL guid_equal(const GUID *a, const GUID *b);
@@ -142,8 +156,9 @@ struct flow {
     UINT64 id;
     uint8_t protocol;
     BOOL outbound; /* first packet went out */
-    UINT32 local, remote, original; /* host order; original = remote before redirection */
-    UINT16 local_port, remote_port, original_port;
+    struct address local, remote, original; /* original = remote before redirection */
+    UINT16 local_port, remote_port, original_port; /* of ICMP: type and code of the first message */
+    UINT16 icmp_id;                                /* as in struct tuple */
     BOOL redirected, redirected_local, proxied, established, ended;
     enum tcp_state tcp;
     volatile LONG closing; /* CLOSING_*: both directions' threads set bits */
@@ -165,8 +180,9 @@ struct flow_context {
 };
 struct tuple {
     uint8_t protocol;
-    UINT32 local, remote;
-    UINT16 local_port, remote_port;
+    struct address local, remote;   /* of one family */
+    UINT16 local_port, remote_port; /* host order; of ICMP: type and code */
+    UINT16 icmp_id;                 /* of ICMP messages that have an identifier, else 0 */
 };
 struct flow *flow_find_sent(const struct tuple *sent);       /* by the address the guest's socket uses */
 struct flow *flow_find_seen(const struct tuple *seen);       /* by the redirected address */
@@ -225,14 +241,14 @@ void nbl_release(NET_BUFFER_LIST *nbl);
 void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
 size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room);
 
-/* ---- packets (packet.c) ---- */
+/* ---- packets (packet.c, ipv6.c) ---- */
 enum { HEADROOM = 128, ETHERNET = 14 };
 struct packet {
     NET_BUFFER_LIST *nbl;
     uint8_t *frame; /* Ethernet header, inside the NBL's buffer */
     size_t length;  /* of the frame */
     BOOL outbound;
-    size_t ip, ihl, thl; /* ip = offset in frame; header lengths */
+    size_t ip, ihl, thl; /* ip = offset in frame; header lengths, that of IPv6 with its extension headers */
     size_t payload;      /* offset in frame */
     size_t end;          /* of the IP packet in frame */
     BOOL fragment;
@@ -242,27 +258,33 @@ struct packet {
 BOOL packet_parse(struct packet *packet);
 struct packet *packet_new(const uint8_t *frame, size_t length, BOOL outbound);
 void packet_free(struct packet *packet);
-void packet_rewrite(struct packet *packet, BOOL source, UINT32 address, UINT16 port);
+BOOL packet_is_icmp(const struct packet *packet); /* of the packet's own family */
+void packet_rewrite(struct packet *packet, BOOL source, const struct address *address, UINT16 port);
 void packet_fix_sums(struct packet *packet);
 uint8_t *packet_tcp(struct packet *packet);
+size_t ip_header(uint8_t *ip, const struct address *from, const struct address *to, uint8_t protocol, size_t payload);
 UINT16 get16(const uint8_t *p);
 UINT32 get32(const uint8_t *p);
 void put16(uint8_t *p, UINT16 v);
 void put32(uint8_t *p, UINT32 v);
 UINT16 ip_checksum(const uint8_t *p, size_t length, UINT32 sum);
+BOOL ipv6_skip_extensions(const uint8_t *ip, size_t total, size_t *size, uint8_t *protocol, BOOL *fragment);
 
 /* ---- the stack (stack.c) ---- */
+enum { GUEST_ADDRESSES = 8 };
 enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK };
 struct wire {
     volatile LONG up; /* both ends are there; else whoever injects is told that TCP/IP is not ready (W244) */
     void (*to_link)(const uint8_t *frame, size_t length);  /* the test NIC */
     void (*to_guest)(const uint8_t *frame, size_t length); /* the TAP */
     uint8_t guest_mac[6];
-    UINT32 guest_address; /* host order */
+    struct address guest[GUEST_ADDRESSES]; /* the guest's own, unused ones without a family */
     UINT32 interface_index;
     UINT32 (*owner)(const struct tuple *tuple); /* process id of the socket, 0 = unknown; may be NULL */
 };
 extern struct wire wire;
+const struct address *wire_address(uint8_t family); /* the guest's first of a family, or NULL */
+BOOL wire_is_guest(const struct address *address);  /* one of its own, or loopback */
 void stack_from_guest(const uint8_t *frame, size_t length);
 void stack_from_link(const uint8_t *frame, size_t length);
 void stack_outbound(struct packet *packet, enum stack_start start); /* takes the packet */

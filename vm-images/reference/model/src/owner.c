@@ -45,12 +45,18 @@ static struct table *read_table(void)
 
 enum fit { UNFIT, LISTENS, FITS };
 
+/* A socket bound to :: may take IPv4 too. */
+static BOOL bound_for(const struct address *socket, const struct address *local)
+{
+    return address_equal(socket, local) || (address_is_zero(socket) && (socket->family == local->family || socket->family == FAMILY_V6));
+}
+
 static enum fit fits(const struct linux_socket *seen, const struct tuple *t)
 {
-    if (seen->protocol != t->protocol || seen->local_port != t->local_port || (seen->local && seen->local != t->local))
+    if (seen->protocol != t->protocol || seen->local_port != t->local_port || !bound_for(&seen->local, &t->local))
         return UNFIT;
     if (seen->remote_port)
-        return seen->remote == t->remote && seen->remote_port == t->remote_port ? FITS : UNFIT;
+        return address_equal(&seen->remote, &t->remote) && seen->remote_port == t->remote_port ? FITS : UNFIT;
     return seen->listening ? LISTENS : FITS;
 }
 

@@ -62,7 +62,9 @@ struct endpoints {
     size_t size;
 };
 
-static struct endpoints endpoints[2]; /* tcp, udp; by the tick thread */
+enum { TABLES = 4 };
+static const char *const endpoint_files[TABLES] = {"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"};
+static struct endpoints endpoints[TABLES]; /* by the tick thread */
 
 static void read_endpoints(struct endpoints *out, const char *path)
 {
@@ -79,12 +81,8 @@ static void read_endpoints(struct endpoints *out, const char *path)
     linux_close(fd);
 }
 
-/* Does a socket with this local port exist that some process still holds? */
-static BOOL endpoint_exists(const struct flow *flow)
+static BOOL listed(const struct endpoints *table, const struct flow *flow)
 {
-    const struct endpoints *table = &endpoints[flow->protocol == IPPROTO_TCP ? 0 : 1];
-    if (!table->size)
-        return TRUE;
     char wanted[8];
     static const char hex[] = "0123456789ABCDEF";
     wanted[0] = ':';
@@ -114,6 +112,17 @@ static BOOL endpoint_exists(const struct flow *flow)
     return FALSE;
 }
 
+/* Does a socket with this local port exist that some process still holds? One over IPv6 may be used with IPv4. */
+static BOOL endpoint_exists(const struct flow *flow)
+{
+    if (flow->protocol != IPPROTO_TCP && flow->protocol != IPPROTO_UDP)
+        return TRUE;
+    const struct endpoints *table = &endpoints[flow->protocol == IPPROTO_TCP ? 0 : 2];
+    if (!table[0].size && !table[1].size)
+        return TRUE;
+    return (flow->local.family == FAMILY_V4 && listed(&table[0], flow)) || listed(&table[1], flow);
+}
+
 static DWORD WINAPI tick(void *unused)
 {
     (void)unused;
@@ -121,8 +130,8 @@ static DWORD WINAPI tick(void *unused)
         Sleep(TICK_MS);
         if (!flows_count())
             continue;
-        read_endpoints(&endpoints[0], "/proc/net/tcp");
-        read_endpoints(&endpoints[1], "/proc/net/udp");
+        for (int i = 0; i < TABLES; i++)
+            read_endpoints(&endpoints[i], endpoint_files[i]);
         flows_tick(endpoint_exists);
     }
     return 0;
@@ -151,7 +160,7 @@ BOOL pumps_start(void)
     }
     wire.to_link = write_link;
     wire.to_guest = write_guest;
-    wire.guest_address = linux_interface_address(tap_name, &index);
+    linux_interface_addresses(tap_name, &index, wire.guest, GUEST_ADDRESSES);
     wire.interface_index = (UINT32)index;
     wire.owner = owner_of_socket;
     wire.up = 1;
@@ -183,7 +192,8 @@ void pumps_stats(WFPMODEL_STATS *out)
 
 NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed)
 {
-    struct tuple t = {socket->protocol, socket->local_address, socket->remote_address, socket->local_port, socket->remote_port};
+    struct tuple t = {.protocol = socket->protocol, .local = address_unmapped(socket->local_address),
+                      .remote = address_unmapped(socket->remote_address), .local_port = socket->local_port, .remote_port = socket->remote_port};
     struct flow *flow = flow_find_mapped(&t);
     if (!flow || !flow->records.count) {
         flow_release(flow);

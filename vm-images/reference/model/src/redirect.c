@@ -130,7 +130,7 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
         model_lint("a callout changed localAddressAndPort at a connect redirect layer");
         made->localAddressAndPort = context->request->localAddressAndPort;
     }
-    BOOL same = !memcmp(&made->remoteAddressAndPort, &context->request->remoteAddressAndPort, sizeof(SOCKADDR_IN)) &&
+    BOOL same = !memcmp(&made->remoteAddressAndPort, &context->request->remoteAddressAndPort, sizeof(SOCKADDR_IN6)) &&
                 made->localRedirectHandle == context->request->localRedirectHandle &&
                 made->localRedirectTargetPID == context->request->localRedirectTargetPID;
     if (same) { /* nothing was changed: no new version */

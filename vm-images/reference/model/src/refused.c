@@ -32,8 +32,8 @@ BOOL refused_before(const struct tuple *t, UINT32 sequence)
     AcquireSRWLockShared(&refused_lock);
     for (unsigned i = 0; i < KEPT && !found; i++) {
         const struct tuple *r = &refused[i].tuple;
-        found = refused[i].used && refused[i].sequence == sequence && r->protocol == t->protocol && r->local == t->local &&
-                r->local_port == t->local_port && r->remote == t->remote && r->remote_port == t->remote_port;
+        found = refused[i].used && refused[i].sequence == sequence && r->protocol == t->protocol && r->local_port == t->local_port &&
+                r->remote_port == t->remote_port && address_equal(&r->local, &t->local) && address_equal(&r->remote, &t->remote);
     }
     ReleaseSRWLockShared(&refused_lock);
     return found;

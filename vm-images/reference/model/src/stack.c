@@ -17,40 +17,57 @@ struct wire wire;
 static SRWLOCK neighbour_lock = SRWLOCK_INIT; /* the table and the two addresses below */
 enum { NEIGHBOURS = 64 };
 static struct {
-    UINT32 address;
+    struct address address;
     uint8_t mac[6];
 } neighbours[NEIGHBOURS];
 static unsigned neighbour_next;
 static uint8_t gateway_mac[6];
 
-static void learn(UINT32 address, const uint8_t *mac)
+const struct address *wire_address(uint8_t family)
+{
+    for (unsigned i = 0; i < GUEST_ADDRESSES; i++)
+        if (wire.guest[i].family == family && !address_is_link_local(&wire.guest[i]))
+            return &wire.guest[i];
+    return NULL;
+}
+
+BOOL wire_is_guest(const struct address *address)
+{
+    BOOL own = address_is_loopback(address);
+    for (unsigned i = 0; i < GUEST_ADDRESSES && !own; i++)
+        own = address_equal(&wire.guest[i], address);
+    return own;
+}
+
+static void learn(const struct address *address, const uint8_t *mac)
 {
     unsigned i = 0;
     if (mac[0] & 1)
         return;
     AcquireSRWLockExclusive(&neighbour_lock);
     memcpy(gateway_mac, mac, 6);
-    while (i < NEIGHBOURS && neighbours[i].address != address)
+    while (i < NEIGHBOURS && !address_equal(&neighbours[i].address, address))
         i++;
     if (i == NEIGHBOURS)
         i = neighbour_next++ % NEIGHBOURS;
-    neighbours[i].address = address;
+    neighbours[i].address = *address;
     memcpy(neighbours[i].mac, mac, 6);
     ReleaseSRWLockExclusive(&neighbour_lock);
 }
 
 BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET])
 {
-    UINT32 peer = get32(ip + (outbound ? 16 : 12));
+    BOOL v6 = ip[0] >> 4 == 6;
+    struct address peer = v6 ? address_of(FAMILY_V6, ip + (outbound ? 24 : 8)) : address_of(FAMILY_V4, ip + (outbound ? 16 : 12));
     AcquireSRWLockShared(&neighbour_lock);
     const uint8_t *mac = gateway_mac;
     for (unsigned i = 0; i < NEIGHBOURS; i++)
-        if (neighbours[i].address == peer)
+        if (address_equal(&neighbours[i].address, &peer))
             mac = neighbours[i].mac;
     memcpy(header + (outbound ? 0 : 6), mac, 6);
     ReleaseSRWLockShared(&neighbour_lock);
     memcpy(header + (outbound ? 6 : 0), wire.guest_mac, 6);
-    put16(header + 12, 0x0800);
+    put16(header + 12, v6 ? 0x86dd : 0x0800);
     return TRUE;
 }
 
@@ -67,7 +84,7 @@ static void deliver_out(struct packet *packet, struct flow *flow)
 {
     COUNT(passed_out);
     if (flow && flow->redirected_local) {
-        packet_rewrite(packet, TRUE, flow->original, flow->local_port);
+        packet_rewrite(packet, TRUE, &flow->original, flow->local_port);
         to_guest(packet->frame, packet->end);
     } else {
         wire.to_link(packet->frame, packet->end);
@@ -78,20 +95,15 @@ static void deliver_in(struct packet *packet, struct flow *flow)
 {
     COUNT(passed_in);
     if (flow && flow->redirected)
-        packet_rewrite(packet, TRUE, flow->original, flow->original_port);
+        packet_rewrite(packet, TRUE, &flow->original, flow->original_port);
     to_guest(packet->frame, packet->end);
 }
 
 /* A bare RST, from one end of the packet's conversation to the other. */
-static void send_reset(BOOL to_link, UINT32 from, UINT16 from_port, UINT32 to, UINT16 to_port, UINT32 sequence, UINT32 acknowledge)
+static void send_reset(BOOL to_link, const struct address *from, UINT16 from_port, const struct address *to, UINT16 to_port,
+                       UINT32 sequence, UINT32 acknowledge)
 {
-    uint8_t frame[ETHERNET + 40] = {0}, *ip = frame + ETHERNET, *tcp = ip + 20;
-    ip[0] = 0x45;
-    put16(ip + 2, 40);
-    ip[8] = 64;
-    ip[9] = IPPROTO_TCP;
-    put32(ip + 12, from);
-    put32(ip + 16, to);
+    uint8_t frame[ETHERNET + 60] = {0}, *ip = frame + ETHERNET, *tcp = ip + ip_header(ip, from, to, IPPROTO_TCP, 20);
     put16(tcp, from_port);
     put16(tcp + 2, to_port);
     put32(tcp + 4, sequence);
@@ -99,25 +111,25 @@ static void send_reset(BOOL to_link, UINT32 from, UINT16 from_port, UINT32 to, U
     tcp[12] = 0x50;
     tcp[13] = TCP_RST | TCP_ACK;
     stack_frame_for(to_link, ip, frame);
-    struct packet view = {.frame = frame, .length = sizeof frame, .outbound = to_link};
+    struct packet view = {.frame = frame, .length = (size_t)(tcp + 20 - frame), .outbound = to_link};
     packet_parse(&view);
     packet_fix_sums(&view);
-    (to_link ? wire.to_link : wire.to_guest)(frame, sizeof frame);
+    (to_link ? wire.to_link : wire.to_guest)(frame, view.length);
 }
 
 /* Tells the guest's socket at once that its connect is blocked (Windows fails the connect call; here it is refused). */
 static void refuse(const struct tuple *t, UINT32 sequence)
 {
-    send_reset(FALSE, t->remote, t->remote_port, t->local, t->local_port, 0, sequence + 1);
+    send_reset(FALSE, &t->remote, t->remote_port, &t->local, t->local_port, 0, sequence + 1);
 }
 
 void stack_abort(struct flow *flow)
 {
     if (flow->protocol != IPPROTO_TCP)
         return;
-    send_reset(FALSE, flow->original, flow->original_port, flow->local, flow->local_port, flow->next_in, flow->next_out);
+    send_reset(FALSE, &flow->original, flow->original_port, &flow->local, flow->local_port, flow->next_in, flow->next_out);
     if (!flow->redirected_local)
-        send_reset(TRUE, flow->local, flow->local_port, flow->remote, flow->remote_port, flow->next_out, flow->next_in);
+        send_reset(TRUE, &flow->local, flow->local_port, &flow->remote, flow->remote_port, flow->next_out, flow->next_in);
 }
 
 static void drop(struct packet *packet)
@@ -183,7 +195,7 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
     }
     if (*flow) {
         if ((*flow)->redirected)
-            packet_rewrite(packet, FALSE, (*flow)->remote, (*flow)->remote_port);
+            packet_rewrite(packet, FALSE, &(*flow)->remote, (*flow)->remote_port);
         return TRUE;
     }
     if (!is_new)
@@ -212,7 +224,7 @@ static BOOL outbound_data(struct packet *packet, struct flow *flow)
         return stream_indicate(flow, packet);
     }
     struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet, .show = SHOW_TRANSPORT};
-    return view_classify(LAYER_DATAGRAM_DATA_V4, &view).permit;
+    return view_classify(layer_of(LAYER_DATAGRAM_DATA_V4, packet->tuple.local.family), &view).permit;
 }
 
 static BOOL run_outbound(struct packet *packet, enum stack_start start, struct flow **flow)
@@ -227,11 +239,11 @@ static BOOL run_outbound(struct packet *packet, enum stack_start start, struct f
         }
     }
     struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
-    if (start != START_NETWORK && !packet->fragment && !view_classify(LAYER_OUTBOUND_TRANSPORT_V4, &view).permit)
+    if (start != START_NETWORK && !packet->fragment && !view_classify(layer_of(LAYER_OUTBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
         return FALSE;
     view.show = SHOW_IP;
     view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
-    return view_classify(LAYER_OUTBOUND_IPPACKET_V4, &view).permit;
+    return view_classify(layer_of(LAYER_OUTBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit;
 }
 
 /* The end of a packet's way through the layers, with its flow's reference. */
@@ -270,7 +282,7 @@ static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale)
         if (!f->established && !ale_established(f, packet))
             return FALSE;
         struct view view = {.tuple = &packet->tuple, .flow = f, .flags = flow_flags(f), .packet = packet, .show = SHOW_PAYLOAD};
-        return view_classify(LAYER_DATAGRAM_DATA_V4, &view).permit;
+        return view_classify(layer_of(LAYER_DATAGRAM_DATA_V4, packet->tuple.local.family), &view).permit;
     }
     BOOL shaken = f->outbound ? (tcp[13] & TCP_SYN_BIT) && (tcp[13] & TCP_ACK) : f->tcp == TCP_SYN_ACK && (tcp[13] & TCP_ACK);
     if (!f->established && shaken && !(tcp[13] & TCP_RST) && !ale_established(f, packet)) {
@@ -286,7 +298,7 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
     *flow = has_flows(packet) ? flow_find_seen(&packet->tuple) : NULL;
     struct view view = {.tuple = &packet->tuple, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
     view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
-    if (start != START_TRANSPORT && !view_classify(LAYER_INBOUND_IPPACKET_V4, &view).permit)
+    if (start != START_TRANSPORT && !view_classify(layer_of(LAYER_INBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit)
         return FALSE;
     if (packet->fragment)
         return TRUE;
@@ -300,7 +312,7 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
     view.show = SHOW_PAYLOAD;
     view.ale_required = ale;
     view.flags |= ale ? FLAG_REQUIRES_ALE_CLASSIFY : 0;
-    if (!view_classify(LAYER_INBOUND_TRANSPORT_V4, &view).permit)
+    if (!view_classify(layer_of(LAYER_INBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
         return FALSE;
     return inbound_data(packet, flow, ale);
 }
@@ -321,14 +333,14 @@ void stack_from_guest(const uint8_t *frame, size_t length)
         wire.to_link(frame, length);
         return;
     }
-    learn(packet->tuple.remote, frame);
+    learn(&packet->tuple.remote, frame);
     struct flow *mapped = has_flows(packet) ? flow_find_mapped(&packet->tuple) : NULL;
     if (!mapped) {
         stack_outbound(packet, START_STACK);
         return;
     }
     /* a local proxy answers its client: this is the client's inbound packet */
-    packet_rewrite(packet, FALSE, mapped->local, mapped->local_port);
+    packet_rewrite(packet, FALSE, &mapped->local, mapped->local_port);
     packet->outbound = FALSE;
     packet_parse(packet);
     memcpy(packet->frame, wire.guest_mac, 6);
@@ -345,6 +357,6 @@ void stack_from_link(const uint8_t *frame, size_t length)
         wire.to_guest(frame, length);
         return;
     }
-    learn(packet->tuple.remote, frame + 6);
+    learn(&packet->tuple.remote, frame + 6);
     stack_inbound(packet, START_STACK);
 }

@@ -17,7 +17,7 @@ struct view { /* what is to be seen at one classify */
     void *layer_data; /* when nothing of the packet is shown */
     struct classify_context *context;
     struct redirect_records *records;
-    SOCKADDR_IN *original;
+    SOCKADDR_STORAGE *original;
 };
 struct verdict view_classify(UINT16 layer, struct view *view);
 
