@@ -15,34 +15,50 @@ struct outcome {
     BOOL hard, from_callout, absorb;
 };
 
-BOOL layer_has_filters(UINT16 layer)
+/* The filters of one layer in the order in which they are visited; never changed, only replaced. */
+struct layer_filters {
+    unsigned count;
+    struct filter *filter[];
+};
+enum { LAYERS_MAX = 128 };
+static struct layer_filters *volatile published[LAYERS_MAX]; /* written by store_lock, read inside a read (readers.c) */
+
+static BOOL is_visible(const struct filter *f, const struct session *committing)
 {
-    BOOL found = FALSE;
-    AcquireSRWLockShared(&store_lock);
-    for (struct filter *f = filters; f && !found; f = f->next)
-        found = f->layer->id == layer && !f->added_in;
-    ReleaseSRWLockShared(&store_lock);
-    return found;
+    return committing ? VISIBLE(committing, f) : !f->added_in;
 }
 
-static unsigned gather(const struct classification *what, const FWPS_INCOMING_VALUES0 *values, struct filter ***out)
+void filters_publish(struct session *committing)
 {
-    unsigned count = 0, room = 0;
-    struct filter **list = NULL;
-    AcquireSRWLockShared(&store_lock);
+    unsigned counts[LAYERS_MAX] = {0};
+    struct layer_filters *made[LAYERS_MAX] = {0};
     for (struct filter *f = filters; f; f = f->next)
-        room += f->layer == what->layer && !f->added_in;
-    if (room)
-        list = mem_alloc(room * sizeof *list);
+        if (is_visible(f, committing))
+            counts[f->layer->id]++;
     for (struct filter *f = filters; f; f = f->next) {
-        if (f->layer != what->layer || f->added_in || !conditions_match(f, values))
+        unsigned layer = f->layer->id;
+        if (!is_visible(f, committing))
             continue;
-        InterlockedIncrement(&f->references);
-        list[count++] = f;
+        if (!made[layer])
+            made[layer] = mem_alloc(sizeof *made[layer] + counts[layer] * sizeof made[layer]->filter[0]);
+        made[layer]->filter[made[layer]->count++] = f;
     }
-    ReleaseSRWLockShared(&store_lock);
-    *out = list;
-    return count;
+    for (unsigned i = 0; i < LAYERS_MAX; i++) {
+        struct layer_filters *old = published[i];
+        if (old && made[i] && old->count == made[i]->count &&
+            !memcmp(old->filter, made[i]->filter, old->count * sizeof old->filter[0])) {
+            mem_free(made[i]);
+            continue;
+        }
+        InterlockedExchangePointer((void *volatile *)&published[i], made[i]);
+        if (old)
+            retire(old, mem_free);
+    }
+}
+
+BOOL layer_has_filters(UINT16 layer)
+{
+    return layer < LAYERS_MAX && published[layer];
 }
 
 static void call_classify(struct callout *callout, struct filter *filter, const struct classification *what,
@@ -127,37 +143,45 @@ static struct outcome evaluate(struct filter *filter, const struct classificatio
     return outcome;
 }
 
+static void decide(struct classification *what, const FWPS_INCOMING_VALUES0 *values, const struct layer_filters *list,
+                   struct verdict *verdict)
+{
+    BOOL may_write = TRUE, decided = FALSE;
+    UINT32 action_now = ACTION_CONTINUE;
+    const struct sublayer *sublayer = NULL;
+    for (unsigned i = 0; i < list->count; i++) {
+        struct filter *filter = list->filter[i];
+        if (filter->sublayer != sublayer) {
+            sublayer = filter->sublayer;
+            decided = FALSE;
+        }
+        if (decided || !conditions_match(filter, values))
+            continue;
+        struct outcome outcome = evaluate(filter, what, values, action_now, may_write);
+        if (outcome.action == ACTION_CONTINUE)
+            continue;
+        decided = TRUE;
+        BOOL veto = !may_write && outcome.from_callout && outcome.action == ACTION_BLOCK && action_now == ACTION_PERMIT;
+        if (!may_write && !veto)
+            continue;
+        verdict->permit = outcome.action == ACTION_PERMIT;
+        verdict->absorb = outcome.absorb;
+        verdict->veto = verdict->veto || veto;
+        verdict->filter_id = filter->view.filterId;
+        action_now = outcome.action;
+        may_write = may_write && !outcome.hard;
+    }
+}
+
 struct verdict classify(struct classification *what)
 {
     struct verdict verdict = {TRUE, FALSE, FALSE, 0};
     FWPS_INCOMING_VALUES0 values = {what->layer->id, what->layer->field_count, what->values};
-    struct filter **matching;
-    unsigned count = gather(what, &values, &matching);
-    BOOL may_write = TRUE;
-    UINT32 action_now = ACTION_CONTINUE;
-    for (unsigned i = 0; i < count;) {
-        struct sublayer *sublayer = matching[i]->sublayer;
-        BOOL decided = FALSE;
-        for (; i < count && matching[i]->sublayer == sublayer; i++) {
-            if (decided)
-                continue;
-            struct outcome outcome = evaluate(matching[i], what, &values, action_now, may_write);
-            if (outcome.action == ACTION_CONTINUE)
-                continue;
-            decided = TRUE;
-            BOOL veto = !may_write && outcome.from_callout && outcome.action == ACTION_BLOCK && action_now == ACTION_PERMIT;
-            if (!may_write && !veto)
-                continue;
-            verdict.permit = outcome.action == ACTION_PERMIT;
-            verdict.absorb = outcome.absorb;
-            verdict.veto = verdict.veto || veto;
-            verdict.filter_id = matching[i]->view.filterId;
-            action_now = outcome.action;
-            may_write = may_write && !outcome.hard;
-        }
-    }
-    for (unsigned i = 0; i < count; i++)
-        filter_release(matching[i]);
-    mem_free(matching);
+    struct thread *thread = thread_now();
+    read_begin(thread);
+    const struct layer_filters *list = published[what->layer->id];
+    if (list)
+        decide(what, &values, list, &verdict);
+    read_end(thread);
     return verdict;
 }

@@ -39,21 +39,26 @@ struct callout *callout_make(const GUID *key)
     return callout;
 }
 
+/* Without the lock: first counted, then looked at. Whoever unregisters does it the other way round, so that one of the
+ * two sees the other. */
 BOOL callout_enter(struct callout *callout)
 {
-    AcquireSRWLockExclusive(&store_lock);
-    BOOL usable = callout && callout->registered && !callout->changing;
-    if (usable)
-        callout->running++;
-    ReleaseSRWLockExclusive(&store_lock);
-    return usable;
+    if (!callout)
+        return FALSE;
+    InterlockedIncrement(&callout->running);
+    if (callout->registered && !callout->changing)
+        return TRUE;
+    callout_leave(callout);
+    return FALSE;
 }
 
 void callout_leave(struct callout *callout)
 {
-    AcquireSRWLockExclusive(&store_lock);
-    if (--callout->running == 0)
-        WakeAllConditionVariable(&idle);
+    MODEL_ASSERT(callout->running > 0);
+    if (InterlockedDecrement(&callout->running) || !callout->changing)
+        return;
+    AcquireSRWLockExclusive(&store_lock); /* whoever waits has the lock until it sleeps */
+    WakeAllConditionVariable(&idle);
     ReleaseSRWLockExclusive(&store_lock);
 }
 
@@ -73,7 +78,7 @@ static NTSTATUS do_register(void *device, const FWPS_CALLOUT *functions, UINT32 
     } else {
         callout->functions = *functions;
         callout->version = version;
-        callout->registered = TRUE;
+        InterlockedExchange((volatile LONG *)&callout->registered, TRUE); /* from here on callout_enter lets threads in */
         if (id)
             *id = callout->id;
     }
@@ -112,14 +117,14 @@ static NTSTATUS unregister_and_unlock(struct callout *callout)
     } else if (callout->contexts) {
         status = STATUS_DEVICE_BUSY;
     } else {
-        callout->changing = TRUE;
+        InterlockedExchange((volatile LONG *)&callout->changing, TRUE);
         while (callout->running)
             SleepConditionVariableSRW(&idle, &store_lock, INFINITE, 0);
-        callout->changing = FALSE;
         if (callout->contexts) /* a classify that was running associated one */
             status = STATUS_DEVICE_BUSY;
         else
             callout->registered = FALSE;
+        InterlockedExchange((volatile LONG *)&callout->changing, FALSE);
     }
     ReleaseSRWLockExclusive(&store_lock);
     return status;

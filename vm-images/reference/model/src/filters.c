@@ -22,12 +22,17 @@ struct filter *filters;
 struct sublayer *sublayer_find(struct session *session, const GUID *key);
 NTSTATUS provider_check(struct session *session, const GUID *key, BOOL persistent);
 
+static void dispose(void *block)
+{
+    struct filter *filter = block;
+    conditions_free(filter->conditions, filter->view.numFilterConditions);
+    mem_free(filter);
+}
+
 void filter_release(struct filter *filter)
 {
-    if (InterlockedDecrement(&filter->references) == 0) {
-        conditions_free(filter->conditions, filter->view.numFilterConditions);
-        mem_free(filter);
-    }
+    if (InterlockedDecrement(&filter->references) == 0)
+        retire(filter, dispose); /* a classify may have found it before it went */
 }
 
 void filter_unlink(struct filter *filter)

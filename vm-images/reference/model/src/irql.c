@@ -7,39 +7,26 @@
  */
 #include "model.h"
 
-static volatile LONG slot; /* of thread local storage, plus one */
-
-static DWORD slot_index(void)
-{
-    if (!slot) {
-        DWORD made = TlsAlloc();
-        if (InterlockedCompareExchange(&slot, (LONG)made + 1, 0))
-            TlsFree(made);
-    }
-    return (DWORD)(slot - 1);
-}
-
 UINT32 irql_now(void)
 {
-    DWORD error = GetLastError(); /* TlsGetValue clears it, and a driver's caller may look at it */
-    UINT32 level = (UINT32)(uintptr_t)TlsGetValue(slot_index());
-    SetLastError(error);
-    return level;
+    return thread_now()->irql;
 }
 
 UINT32 irql_set(UINT32 level)
 {
-    UINT32 old = irql_now();
-    if (old != level)
-        TlsSetValue(slot_index(), (void *)(uintptr_t)level);
+    struct thread *thread = thread_now();
+    UINT32 old = thread->irql;
+    thread->irql = level;
     return old;
 }
 
 /* Runs a driver's function: irql_enter before it, irql_leave after it with what irql_enter gave back. */
 UINT32 irql_enter(UINT32 level)
 {
-    UINT32 now = irql_now();
-    return irql_set(level > now ? level : now);
+    struct thread *thread = thread_now();
+    UINT32 now = thread->irql;
+    thread->irql = level > now ? level : now;
+    return now;
 }
 
 void irql_leave(UINT32 before, UINT32 level, const char *function)

@@ -3,7 +3,7 @@
 
 #include "stack.h"
 
-enum { POISON_SLOTS = 4, INTERFACE_TYPE_ETHERNET = 6, UNICAST = 1 };
+enum { POISON_SLOTS = 4, FIELDS_MAX = 48, INTERFACE_TYPE_ETHERNET = 6, UNICAST = 1 };
 
 static UINT64 zero64, interface_luid = 0x6000000000001ull;
 static wchar_t path_text[] = L"\\device\\wine\\process";
@@ -145,13 +145,14 @@ static void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, con
 
 struct verdict view_classify(UINT16 layer_id, struct view *view)
 {
-    struct verdict verdict = {TRUE, FALSE, FALSE, 0};
-    const struct layer_fact *layer = layer_by_id(layer_id);
     if (!layer_has_filters(layer_id))
-        return verdict;
+        return (struct verdict){TRUE, FALSE, FALSE, 0};
+    const struct layer_fact *layer = layer_by_id(layer_id);
     struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data, .context = view->context,
                                   .irql = (view->packet ? view->packet->outbound : view->outbound) ? IRQL_PASSIVE : IRQL_DISPATCH};
-    what.values = mem_alloc((layer->field_count + POISON_SLOTS) * sizeof *what.values);
+    FWPS_INCOMING_VALUE0 slots[FIELDS_MAX + POISON_SLOTS];
+    MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
+    what.values = slots;
     memset(what.values + layer->field_count, 0xa5, POISON_SLOTS * sizeof *what.values);
     for (UINT32 i = 0; i < layer->field_count; i++)
         put_value(&what.values[i].value, &layer->fields[i], view);
@@ -162,7 +163,5 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
         what.nbl = what.layer_data = p->nbl;
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }
-    verdict = classify(&what);
-    mem_free(what.values);
-    return verdict;
+    return classify(&what);
 }

@@ -5,6 +5,8 @@
  *   store_lock    (store.c)    sessions, transactions, sublayers, filters, callout objects and registrations
  *   flow_lock     (flows.c)    flow table, flow contexts, redirect records of flows
  *   inject_lock   (inject.c)   injection handles and their queue
+ *   retired_lock  (readers.c)  what waits to be freed; the last one
+ * A classify takes none of them for its filters and callouts: see readers.c and callout_enter.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -28,6 +30,27 @@ struct model_stats {
 };
 extern struct model_stats stats;
 #define COUNT(member) InterlockedIncrement64((volatile LONG64 *)&stats.member)
+
+/* Holds in a build with MODEL_CHECKED, which the fuzz and stress programs are of; costs nothing in the driver. */
+#ifdef MODEL_CHECKED
+void model_broken(const char *condition, const char *file, int line) __attribute__((noreturn));
+#define MODEL_ASSERT(condition) ((condition) ? (void)0 : model_broken(#condition, __FILE__, __LINE__))
+#else
+#define MODEL_ASSERT(condition) ((void)sizeof(condition))
+#endif
+
+/* ---- threads, and what they read without a lock (readers.c) ---- */
+struct thread {
+    struct thread *next; /* never changes: records are used again, not freed */
+    volatile LONG taken;
+    volatile LONG64 reading; /* epoch in which the outermost read began, 0 = none */
+    unsigned depth;
+    UINT32 irql;
+};
+struct thread *thread_now(void);
+void read_begin(struct thread *thread); /* what is found in published arrays stays until the end */
+void read_end(struct thread *thread);
+void retire(void *block, void (*dispose)(void *)); /* disposes of what is published no more, when nobody reads it */
 
 /* ---- interrupt request level (irql.c) ---- */
 enum { IRQL_PASSIVE = 0, IRQL_DISPATCH = 2 };
@@ -53,10 +76,10 @@ struct callout {
     struct session *owner;
     struct session *added_in, *deleted_in; /* uncommitted transaction */
     /* the registration of FwpsCalloutRegisterN */
-    BOOL registered, changing;
+    volatile BOOL registered, changing;
     int version;
     FWPS_CALLOUT functions;
-    LONG running; /* functions of the driver that run now */
+    volatile LONG running; /* functions of the driver that run now */
     LONG contexts; /* flow contexts outstanding */
 };
 struct callout *callout_find_key(const GUID *key);
@@ -91,6 +114,8 @@ struct filter {
     UINT64 weight;
 };
 extern struct filter *filters; /* by store_lock */
+struct session;
+void filters_publish(struct session *committing); /* by store_lock: what classifies see from here on, per layer */
 void filter_release(struct filter *filter);
 const struct layer_fact *layer_by_id(UINT16 id);
 /* The layer of an address family, by its IPv4 layer (the ids of Windows have two patterns), and back. */

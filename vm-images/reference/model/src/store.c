@@ -67,6 +67,11 @@ static void settle(struct session *session, BOOL commit)
 {
     struct filter *doomed[64];
     BOOL more;
+    if (commit) { /* in one go: no classify of a layer sees half of a transaction */
+        AcquireSRWLockExclusive(&store_lock);
+        filters_publish(session);
+        ReleaseSRWLockExclusive(&store_lock);
+    }
     do {
         unsigned count = 0;
         more = FALSE;
