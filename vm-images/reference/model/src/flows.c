@@ -11,13 +11,63 @@
 
 enum { UDP_IDLE_MS = 60000, TCP_SYN_MS = 30000 };
 
-static SRWLOCK flow_lock = SRWLOCK_INIT;
+/* The table: every flow is in the list and in one bucket of each index. What the buckets are made of (protocol, ports,
+ * ICMP identifier) does not change once a flow is published. */
+enum { BUCKETS = 4096 };
+static SRWLOCK flow_lock = SRWLOCK_INIT; /* all below */
 static struct flow *flows;
+static struct flow *index_of[FLOW_INDEXES][BUCKETS];
 static UINT64 last_id = 0x1000;
 
+/* The clock of the kernel is asked once in a million cycles at most, which is less than a millisecond. */
 UINT64 now_ms(void)
 {
-    return linux_monotonic_ms();
+    static volatile UINT64 asked, answer;
+    UINT64 cycles = __builtin_ia32_rdtsc();
+    if (!answer || cycles - asked > 1u << 20) { /* another processor's counter may be behind: asked again */
+        answer = linux_monotonic_ms();
+        asked = cycles;
+    }
+    return answer;
+}
+
+static unsigned bucket(uint8_t protocol, UINT16 local_port, UINT16 other_port, UINT16 icmp_id)
+{
+    UINT32 mixed = ((UINT32)local_port << 16 | other_port) * 0x9e3779b1u + (icmp_id + (UINT32)protocol * 0x101u) * 0x85ebca6bu;
+    return mixed >> 20;
+}
+
+static void table_enter(struct flow *flow)
+{
+    flow->bucket[FLOW_BY_SENT] = bucket(flow->protocol, flow->local_port, flow->original_port, flow->icmp_id);
+    flow->bucket[FLOW_BY_SEEN] = bucket(flow->protocol, flow->local_port, flow->remote_port, flow->icmp_id);
+    flow->bucket[FLOW_BY_ID] = flow->id % BUCKETS;
+    for (int i = 0; i < FLOW_INDEXES; i++) {
+        struct flow **head = &index_of[i][flow->bucket[i]];
+        flow->chain[i] = *head;
+        *head = flow;
+    }
+    flow->next = flows;
+    flow->before = &flows;
+    if (flows)
+        flows->before = &flow->next;
+    flows = flow;
+}
+
+static void table_leave(struct flow *flow)
+{
+    if (!flow->before) /* never published */
+        return;
+    for (int i = 0; i < FLOW_INDEXES; i++) {
+        struct flow **at = &index_of[i][flow->bucket[i]];
+        while (*at != flow)
+            at = &(*at)->chain[i];
+        *at = flow->chain[i];
+    }
+    *flow->before = flow->next;
+    if (flow->next)
+        flow->next->before = flow->before;
+    flow->before = NULL;
 }
 
 void records_copy(struct redirect_records *to, const struct redirect_records *from)
@@ -45,13 +95,13 @@ static struct flow *take(struct flow *flow)
     return flow;
 }
 
-#define FIND(condition)                                            \
-    struct flow *f;                                                \
-    AcquireSRWLockShared(&flow_lock);                              \
-    for (f = flows; f && !(!f->ended && (condition)); f = f->next) \
-        ;                                                          \
-    take(f);                                                       \
-    ReleaseSRWLockShared(&flow_lock);                              \
+#define FIND(index, key, condition)                                                                  \
+    struct flow *f;                                                                                  \
+    AcquireSRWLockShared(&flow_lock);                                                                \
+    for (f = index_of[index][key]; f && !(!f->ended && (condition)); f = f->chain[index])            \
+        ;                                                                                            \
+    take(f);                                                                                         \
+    ReleaseSRWLockShared(&flow_lock);                                                                \
     return f
 
 static BOOL same_end(const struct flow *f, const struct tuple *t)
@@ -61,24 +111,38 @@ static BOOL same_end(const struct flow *f, const struct tuple *t)
 
 struct flow *flow_find_sent(const struct tuple *t)
 {
-    FIND(same_end(f, t) && address_equal(&f->original, &t->remote) && f->original_port == t->remote_port);
+    FIND(FLOW_BY_SENT, bucket(t->protocol, t->local_port, t->remote_port, t->icmp_id),
+         same_end(f, t) && address_equal(&f->original, &t->remote) && f->original_port == t->remote_port);
 }
 
 struct flow *flow_find_seen(const struct tuple *t)
 {
-    FIND(same_end(f, t) && address_equal(&f->remote, &t->remote) && f->remote_port == t->remote_port);
+    FIND(FLOW_BY_SEEN, bucket(t->protocol, t->local_port, t->remote_port, t->icmp_id),
+         same_end(f, t) && address_equal(&f->remote, &t->remote) && f->remote_port == t->remote_port);
 }
 
 /* A local proxy sees the client's port at the address the client wanted to reach. */
 struct flow *flow_find_mapped(const struct tuple *t)
 {
-    FIND(f->redirected_local && f->protocol == t->protocol && address_equal(&f->remote, &t->local) && f->remote_port == t->local_port &&
-         address_equal(&f->original, &t->remote) && f->local_port == t->remote_port);
+    FIND(FLOW_BY_SEEN, bucket(t->protocol, t->remote_port, t->local_port, 0),
+         f->redirected_local && f->protocol == t->protocol && address_equal(&f->remote, &t->local) && f->remote_port == t->local_port &&
+             address_equal(&f->original, &t->remote) && f->local_port == t->remote_port);
+}
+
+static struct flow *by_id(UINT64 id)
+{
+    struct flow *f = index_of[FLOW_BY_ID][id % BUCKETS];
+    while (f && f->id != id)
+        f = f->chain[FLOW_BY_ID];
+    return f;
 }
 
 struct flow *flow_find_id(UINT64 id)
 {
-    FIND(f->id == id);
+    AcquireSRWLockShared(&flow_lock);
+    struct flow *f = take(by_id(id)); /* what has ended is not in the table */
+    ReleaseSRWLockShared(&flow_lock);
+    return f;
 }
 
 struct flow *flow_make(const struct tuple *t, BOOL outbound)
@@ -103,8 +167,7 @@ struct flow *flow_publish(struct flow *flow)
 {
     AcquireSRWLockExclusive(&flow_lock);
     InterlockedIncrement(&flow->references);
-    flow->next = flows;
-    flows = flow;
+    table_enter(flow);
     ReleaseSRWLockExclusive(&flow_lock);
     COUNT(flows_made);
     return flow;
@@ -149,11 +212,7 @@ void flow_end(struct flow *flow, const char *why)
     BOOL first = !flow->ended;
     flow->ended = TRUE;
     if (first) {
-        for (struct flow **at = &flows; *at; at = &(*at)->next)
-            if (*at == flow) {
-                *at = flow->next;
-                break;
-            }
+        table_leave(flow);
         for (struct flow_context *c = flow->contexts, *next; c; c = next) {
             next = c->next;
             if (detach(flow, c)) {
@@ -197,29 +256,34 @@ unsigned flows_count(void)
     return count;
 }
 
+static BOOL is_stale(const struct flow *flow, UINT64 idle)
+{
+    return flow->protocol != IPPROTO_TCP ? idle > UDP_IDLE_MS : !flow->established && idle > TCP_SYN_MS;
+}
+
 /* Ends flows that idled out or whose socket is gone. */
 void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
 {
     UINT64 now = now_ms();
-    UINT64 after = 0;
-    for (;;) {
-        struct flow *victim = NULL;
-        AcquireSRWLockShared(&flow_lock);
-        for (struct flow *f = flows; f; f = f->next)
-            if (f->id > after && (!victim || f->id < victim->id))
-                victim = f;
-        if (victim)
-            InterlockedIncrement(&victim->references);
-        ReleaseSRWLockShared(&flow_lock);
-        if (!victim)
-            return;
-        after = victim->id;
-        UINT64 idle = now > victim->touched_ms ? now - victim->touched_ms : 0;
-        BOOL stale = victim->protocol != IPPROTO_TCP ? idle > UDP_IDLE_MS : !victim->established && idle > TCP_SYN_MS;
-        if (stale || (endpoint_exists && idle > 200 && !endpoint_exists(victim)))
-            flow_end(victim, stale ? "timeout" : "endpoint closed");
-        flow_release(victim);
+    unsigned count = 0;
+    AcquireSRWLockShared(&flow_lock);
+    for (struct flow *f = flows; f; f = f->next)
+        count++;
+    struct flow **all = mem_alloc((count + 1) * sizeof *all);
+    count = 0;
+    for (struct flow *f = flows; f; f = f->next) {
+        InterlockedIncrement(&f->references);
+        all[count++] = f;
     }
+    ReleaseSRWLockShared(&flow_lock);
+    for (unsigned i = 0; i < count; i++) {
+        UINT64 idle = now > all[i]->touched_ms ? now - all[i]->touched_ms : 0;
+        BOOL stale = is_stale(all[i], idle);
+        if (stale || (endpoint_exists && idle > 200 && !endpoint_exists(all[i])))
+            flow_end(all[i], stale ? "timeout" : "endpoint closed");
+        flow_release(all[i]);
+    }
+    mem_free(all);
 }
 
 static struct flow_context *find_context(struct flow *flow, UINT16 layer, const struct callout *callout)
@@ -232,6 +296,8 @@ static struct flow_context *find_context(struct flow *flow, UINT16 layer, const 
 
 struct flow_context *flow_context_use(struct flow *flow, UINT16 layer, struct callout *callout)
 {
+    if (!*(struct flow_context *volatile *)&flow->contexts) /* most flows have none; one that comes right now is seen next time */
+        return NULL;
     AcquireSRWLockExclusive(&flow_lock);
     struct flow_context *context = find_context(flow, layer, callout);
     if (context)
@@ -265,9 +331,7 @@ NTSTATUS NTAPI FwpsFlowAssociateContext0(UINT64 flow_id, UINT16 layer, UINT32 ca
     made->callout = callout;
     made->value = value;
     AcquireSRWLockExclusive(&flow_lock);
-    struct flow *flow = flows;
-    while (flow && flow->id != flow_id)
-        flow = flow->next;
+    struct flow *flow = by_id(flow_id);
     if (!flow || flow->ended) {
         status = STATUS_INVALID_PARAMETER;
     } else if (find_context(flow, layer, callout)) {
@@ -290,9 +354,7 @@ NTSTATUS NTAPI FwpsFlowRemoveContext0(UINT64 flow_id, UINT16 layer, UINT32 callo
     struct callout *callout = callout_find_id(callout_id);
     ReleaseSRWLockShared(&store_lock);
     AcquireSRWLockExclusive(&flow_lock);
-    struct flow *flow = flows;
-    while (flow && flow->id != flow_id)
-        flow = flow->next;
+    struct flow *flow = by_id(flow_id);
     struct flow_context *context = flow && callout ? find_context(flow, layer, callout) : NULL;
     if (context)
         now = detach(flow, context);

@@ -175,8 +175,10 @@ struct redirect_records {
     struct redirect_record record[RECORDS_MAX]; /* oldest first */
 };
 
+enum { FLOW_BY_SENT, FLOW_BY_SEEN, FLOW_BY_ID, FLOW_INDEXES };
 struct flow {
-    struct flow *next;
+    struct flow *next, **before, *chain[FLOW_INDEXES]; /* flows.c's, as bucket */
+    unsigned bucket[FLOW_INDEXES];
     LONG references;
     UINT64 id;
     uint8_t protocol;
