@@ -11,6 +11,11 @@ UINT32 flow_flags(const struct flow *flow)
            (flow->proxied ? FLAG_IS_PROXY_CONNECTION : 0);
 }
 
+UINT32 scope_of(const struct address *address)
+{
+    return address_is_link_local(address) ? wire.interface_index : 0;
+}
+
 static void put_address(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port)
 {
     SOCKADDR_IN *in = (SOCKADDR_IN *)out;
@@ -20,7 +25,7 @@ static void put_address(SOCKADDR_STORAGE *out, const struct address *address, UI
     put16((uint8_t *)&in->sin_port, port); /* at one place in both */
     if (address->family == FAMILY_V6) {
         memcpy(&in6->sin6_addr, address->bytes, 16);
-        in6->sin6_scope_id = address_is_link_local(address) ? wire.interface_index : 0;
+        in6->sin6_scope_id = scope_of(address);
     } else {
         memcpy(&in->sin_addr, address->bytes, 4);
     }
@@ -39,10 +44,17 @@ static UINT32 owner_of(const struct tuple *tuple)
 {
     static const UINT16 layers[] = {LAYER_ALE_CONNECT_REDIRECT_V4, LAYER_ALE_AUTH_CONNECT_V4, LAYER_ALE_AUTH_RECV_ACCEPT_V4,
                                     LAYER_ALE_FLOW_ESTABLISHED_V4};
+    if (tuple->protocol != IPPROTO_TCP && tuple->protocol != IPPROTO_UDP)
+        return 0;
     for (unsigned i = 0; wire.owner && i < sizeof layers / sizeof layers[0]; i++)
         if (layer_has_filters(layer_of(layers[i], tuple->local.family)))
             return wire.owner(tuple);
     return 0;
+}
+
+static BOOL is_icmp(const struct flow *flow)
+{
+    return flow->protocol == (flow->local.family == FAMILY_V6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
 /* Takes over what the callouts made of the request. FALSE: the engine does not accept it. */
@@ -50,6 +62,7 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
 {
     const FWPS_CONNECT_REQUEST0 *request = context->request;
     UINT16 port;
+    BOOL icmp = is_icmp(flow);
     struct address address = get_address(&request->remoteAddressAndPort, &port);
     BOOL local = wire_is_guest(&address);
     if (!context->modified)
@@ -62,6 +75,11 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
         model_lint("local redirect without %s is not accepted", request->localRedirectHandle ? "localRedirectTargetPID" : "localRedirectHandle");
         return FALSE;
     }
+    port = icmp ? flow->remote_port : port;
+    if (icmp && local) {
+        model_log("UNIMPLEMENTED: a callout redirected ICMP to a local address, which the reference guest does not model");
+        return FALSE;
+    }
     flow->redirected = !address_equal(&address, &flow->remote) || port != flow->remote_port;
     flow->redirected_local = flow->redirected && local;
     flow->remote = address;
@@ -71,14 +89,22 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
     return TRUE;
 }
 
+/* TCP, UDP and the ICMP of sockets (W117); what the stack itself says over ICMP is none. */
+static BOOL redirectable(const struct flow *flow)
+{
+    return flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP || (is_icmp(flow) && icmp_has_id(flow->local.family, flow->local_port));
+}
+
 static BOOL redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb)
 {
+    if (!redirectable(flow))
+        return TRUE;
     struct classify_context context = {0};
     FWPS_CONNECT_REQUEST0 initial;
     memset(&initial, 0, sizeof initial);
     flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context.records);
-    put_address(&initial.localAddressAndPort, &flow->local, flow->local_port);
-    put_address(&initial.remoteAddressAndPort, &flow->remote, flow->remote_port);
+    put_address(&initial.localAddressAndPort, &flow->local, is_icmp(flow) ? 0 : flow->local_port);
+    put_address(&initial.remoteAddressAndPort, &flow->remote, is_icmp(flow) ? 0 : flow->remote_port);
     redirect_begin(&context, &initial);
     struct tuple tuple = packet->tuple;
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context.request,
@@ -103,7 +129,8 @@ static void begin_tcp(struct flow *flow, struct packet *packet)
 
 struct flow *ale_connect(struct packet *packet, BOOL *absorb)
 {
-    struct flow *flow = flow_make(&packet->tuple, TRUE);
+    struct tuple key = packet_key(packet);
+    struct flow *flow = flow_make(&key, TRUE);
     flow->pid = owner_of(&packet->tuple);
     if (!redirect_step(flow, packet, absorb)) {
         flow_release(flow);
@@ -112,8 +139,9 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb)
     SOCKADDR_STORAGE original;
     struct tuple tuple = packet->tuple;
     tuple.remote = flow->remote;
-    tuple.remote_port = flow->remote_port;
-    put_address(&original, &flow->original, flow->original_port);
+    if (!is_icmp(flow))
+        tuple.remote_port = flow->remote_port;
+    put_address(&original, &flow->original, is_icmp(flow) ? 0 : flow->original_port);
     if (flow->redirected)
         packet_rewrite(packet, FALSE, &flow->remote, flow->remote_port);
     flow_publish(flow);
@@ -133,7 +161,8 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb)
 
 struct flow *ale_accept(struct packet *packet, BOOL *absorb)
 {
-    struct flow *flow = flow_publish(flow_make(&packet->tuple, FALSE));
+    struct tuple key = packet_key(packet);
+    struct flow *flow = flow_publish(flow_make(&key, FALSE));
     flow->pid = owner_of(&packet->tuple);
     struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD};
     struct verdict verdict = view_classify(layer_of(LAYER_ALE_AUTH_RECV_ACCEPT_V4, flow->local.family), &view);
@@ -149,8 +178,7 @@ struct flow *ale_accept(struct packet *packet, BOOL *absorb)
 
 BOOL ale_established(struct flow *flow, struct packet *packet)
 {
-    struct tuple tuple = {flow->protocol, flow->local, flow->remote, flow->local_port, flow->remote_port, flow->icmp_id};
-    struct view view = {.tuple = &tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
+    struct view view = {.tuple = &packet->tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
     if (flow->protocol != IPPROTO_TCP)
         view.show = packet->outbound ? SHOW_TRANSPORT : SHOW_PAYLOAD;
     flow->established = TRUE;

@@ -1,13 +1,11 @@
-/* Builds what a callout sees at each layer and classifies: values, metadata, data offsets. SPDX-License-Identifier: MIT */
+/* Builds what a callout sees at each layer and classifies: values and data offsets. SPDX-License-Identifier: MIT */
 #include <string.h>
 
 #include "stack.h"
 
-enum { POISON_SLOTS = 4, FIELDS_MAX = 48, INTERFACE_TYPE_ETHERNET = 6, UNICAST = 1 };
+enum { POISON_SLOTS = 4, FIELDS_MAX = 48, INTERFACE_TYPE_ETHERNET = 6 };
 
 static UINT64 zero64, interface_luid = 0x6000000000001ull;
-static wchar_t path_text[] = L"\\device\\wine\\process";
-static FWP_BYTE_BLOB path_blob = {sizeof path_text, (UINT8 *)path_text};
 
 /* IPv4 in host byte order, IPv6 as bytes in network order (W077); these are valid during the classify. */
 static void put_address(FWP_VALUE0 *value, const struct address *address)
@@ -16,6 +14,28 @@ static void put_address(FWP_VALUE0 *value, const struct address *address)
         value->byteArray16 = (FWP_BYTE_ARRAY16 *)(uintptr_t)address->bytes;
     else
         value->uint32 = address_host(address);
+}
+
+/* NL_ADDRESS_TYPE */
+static UINT8 address_type(const struct address *address)
+{
+    enum { UNICAST = 1, MULTICAST = 3, BROADCAST = 4 };
+    BOOL broadcast = address->family == FAMILY_V4 && address_host(address) == 0xffffffff;
+    return broadcast ? BROADCAST : address_is_multicast(address) ? MULTICAST : UNICAST;
+}
+
+static void put_embedded(FWP_VALUE0 *value, uint16_t condition, const struct tuple *embedded)
+{
+    if (!embedded)
+        value->type = FWP_EMPTY;
+    else if (condition == COND_EMBEDDED_PROTOCOL)
+        value->uint8 = embedded->protocol;
+    else if (condition == COND_EMBEDDED_REMOTE_ADDRESS)
+        put_address(value, &embedded->remote);
+    else if (condition == COND_EMBEDDED_LOCAL_ADDRESS_TYPE)
+        value->uint8 = address_type(&embedded->local);
+    else
+        value->uint16 = condition == COND_EMBEDDED_LOCAL_PORT ? embedded->local_port : embedded->remote_port;
 }
 
 static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const struct view *view)
@@ -59,8 +79,17 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->uint32 = 1;
         return;
     case COND_IP_LOCAL_ADDRESS_TYPE:
+        value->uint8 = address_type(&t->local);
+        return;
     case COND_IP_DESTINATION_ADDRESS_TYPE:
-        value->uint8 = UNICAST;
+        value->uint8 = address_type(view->outbound ? &t->remote : &t->local);
+        return;
+    case COND_EMBEDDED_PROTOCOL:
+    case COND_EMBEDDED_REMOTE_ADDRESS:
+    case COND_EMBEDDED_LOCAL_ADDRESS_TYPE:
+    case COND_EMBEDDED_LOCAL_PORT:
+    case COND_EMBEDDED_REMOTE_PORT:
+        put_embedded(value, field->condition, view->embedded);
         return;
     case COND_IP_LOCAL_INTERFACE:
     case COND_IP_ARRIVAL_INTERFACE:
@@ -69,7 +98,7 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         return;
     case COND_ALE_APP_ID:
     case COND_ALE_ORIGINAL_APP_ID:
-        value->byteBlob = &path_blob;
+        value->byteBlob = &process_path;
         return;
     default:
         break;
@@ -78,69 +107,6 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->uint64 = &zero64;
     else if (field->type > FWP_UINT32)
         value->type = FWP_EMPTY;
-}
-
-static void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, const struct view *view)
-{
-    const struct flow *flow = view->flow;
-    UINT16 layer = layer_v4(layer_id); /* both families are told the same */
-    UINT32 bits = 0;
-    memset(m, 0xa5, sizeof *m); /* W234: what is not announced is poison */
-    m->flags = 0;
-    m->currentL2MetadataValues = 0;
-    if (flow && layer != LAYER_INBOUND_IPPACKET_V4 && layer != LAYER_OUTBOUND_IPPACKET_V4 &&
-        layer != LAYER_ALE_CONNECT_REDIRECT_V4) {
-        bits |= META_FLOW_HANDLE;
-        m->flowHandle = flow->id;
-    }
-    if (view->packet && layer != LAYER_STREAM_V4 && layer != LAYER_ALE_FLOW_ESTABLISHED_V4 && layer != LAYER_OUTBOUND_TRANSPORT_V4 &&
-        layer != LAYER_ALE_AUTH_CONNECT_V4 && !(layer == LAYER_DATAGRAM_DATA_V4 && view->outbound)) {
-        bits |= META_IP_HEADER_SIZE;
-        m->ipHeaderSize = (UINT32)view->packet->ihl;
-    }
-    if (view->packet && view->packet->thl && layer != LAYER_STREAM_V4 && layer != LAYER_ALE_FLOW_ESTABLISHED_V4 &&
-        layer != LAYER_INBOUND_IPPACKET_V4) {
-        bits |= META_TRANSPORT_HEADER_SIZE;
-        m->transportHeaderSize = (UINT32)view->packet->thl;
-    }
-    if (layer != LAYER_STREAM_V4 && layer != LAYER_ALE_CONNECT_REDIRECT_V4 && layer != LAYER_ALE_FLOW_ESTABLISHED_V4) {
-        bits |= META_COMPARTMENT_ID;
-        m->compartmentId = 1;
-    }
-    BOOL ale = layer == LAYER_ALE_CONNECT_REDIRECT_V4 || layer == LAYER_ALE_AUTH_CONNECT_V4 ||
-               layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4 || layer == LAYER_ALE_FLOW_ESTABLISHED_V4;
-    if (flow && (ale || layer == LAYER_INBOUND_TRANSPORT_V4 || layer == LAYER_OUTBOUND_TRANSPORT_V4 || layer == LAYER_DATAGRAM_DATA_V4)) {
-        bits |= META_TRANSPORT_ENDPOINT_HANDLE;
-        m->transportEndpointHandle = flow->id;
-    }
-    if (flow && ale && flow->pid) {
-        bits |= META_PROCESS_ID;
-        m->processId = flow->pid;
-    }
-    if (flow && ale && flow->pid && layer != LAYER_ALE_CONNECT_REDIRECT_V4) {
-        bits |= META_PROCESS_PATH;
-        m->processPath = &path_blob;
-    }
-    if (layer == LAYER_ALE_AUTH_CONNECT_V4 || layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4) {
-        bits |= META_PACKET_DIRECTION;
-        m->packetDirection = view->outbound ? 0 : 1;
-    }
-    if (view->ale_required) {
-        bits |= META_ALE_CLASSIFY_REQUIRED;
-    }
-    if (view->records) {
-        bits |= META_REDIRECT_RECORD_HANDLE;
-        m->redirectRecords = view->records;
-    }
-    if (view->original) {
-        bits |= META_ORIGINAL_DESTINATION;
-        m->originalDestination = (SOCKADDR *)view->original;
-        if (flow && flow->target_pid) {
-            bits |= META_LOCAL_REDIRECT_TARGET_PID;
-            m->localRedirectTargetPID = flow->target_pid;
-        }
-    }
-    m->currentMetadataValues = bits;
 }
 
 struct verdict view_classify(UINT16 layer_id, struct view *view)
@@ -160,6 +126,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
     if (view->show) {
         struct packet *p = view->packet;
         size_t at = view->show == SHOW_IP ? p->ip : view->show == SHOW_TRANSPORT ? p->ip + p->ihl : p->payload;
+        at += view->show == SHOW_QUOTED ? ICMP_HEADER : 0;
         what.nbl = what.layer_data = p->nbl;
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }

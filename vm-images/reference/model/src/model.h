@@ -268,8 +268,8 @@ void nbl_release(NET_BUFFER_LIST *nbl);
 void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
 size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room);
 
-/* ---- packets (packet.c, ipv6.c) ---- */
-enum { HEADROOM = 128, ETHERNET = 14 };
+/* ---- packets (packet.c, ipv6.c, icmp.c) ---- */
+enum { HEADROOM = 128, ETHERNET = 14, ICMP_HEADER = 8 };
 struct packet {
     NET_BUFFER_LIST *nbl;
     uint8_t *frame; /* Ethernet header, inside the NBL's buffer */
@@ -297,7 +297,13 @@ void put32(uint8_t *p, UINT32 v);
 UINT16 ip_checksum(const uint8_t *p, size_t length, UINT32 sum);
 BOOL ipv6_skip_extensions(const uint8_t *ip, size_t total, size_t *size, uint8_t *protocol, BOOL *fragment);
 
-/* ---- the stack (stack.c) ---- */
+BOOL icmp_is_error(const struct packet *packet);
+UINT16 icmp_request_type(uint8_t family, UINT16 type);
+struct tuple packet_key(const struct packet *packet);
+BOOL icmp_has_id(uint8_t family, UINT16 type);
+BOOL icmp_embedded(const struct packet *packet, struct tuple *out);
+
+/* ---- the stack (stack.c, neighbours.c) ---- */
 enum { GUEST_ADDRESSES = 8 };
 enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK };
 struct wire {

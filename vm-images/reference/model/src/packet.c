@@ -84,6 +84,7 @@ static BOOL transport(struct packet *packet)
     } else if (packet_is_icmp(packet) && room >= 8 && !packet->fragment) { /* type and code stand in for the ports */
         tuple->local_port = transport[0];
         tuple->remote_port = transport[1];
+        tuple->icmp_id = icmp_has_id(tuple->local.family, transport[0]) ? get16(transport + 4) : 0;
     }
     packet->payload = packet->ip + packet->ihl + packet->thl;
     return TRUE;

@@ -14,63 +14,6 @@
 
 struct wire wire;
 
-static SRWLOCK neighbour_lock = SRWLOCK_INIT; /* the table and the two addresses below */
-enum { NEIGHBOURS = 64 };
-static struct {
-    struct address address;
-    uint8_t mac[6];
-} neighbours[NEIGHBOURS];
-static unsigned neighbour_next;
-static uint8_t gateway_mac[6];
-
-const struct address *wire_address(uint8_t family)
-{
-    for (unsigned i = 0; i < GUEST_ADDRESSES; i++)
-        if (wire.guest[i].family == family && !address_is_link_local(&wire.guest[i]))
-            return &wire.guest[i];
-    return NULL;
-}
-
-BOOL wire_is_guest(const struct address *address)
-{
-    BOOL own = address_is_loopback(address);
-    for (unsigned i = 0; i < GUEST_ADDRESSES && !own; i++)
-        own = address_equal(&wire.guest[i], address);
-    return own;
-}
-
-static void learn(const struct address *address, const uint8_t *mac)
-{
-    unsigned i = 0;
-    if (mac[0] & 1)
-        return;
-    AcquireSRWLockExclusive(&neighbour_lock);
-    memcpy(gateway_mac, mac, 6);
-    while (i < NEIGHBOURS && !address_equal(&neighbours[i].address, address))
-        i++;
-    if (i == NEIGHBOURS)
-        i = neighbour_next++ % NEIGHBOURS;
-    neighbours[i].address = *address;
-    memcpy(neighbours[i].mac, mac, 6);
-    ReleaseSRWLockExclusive(&neighbour_lock);
-}
-
-BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET])
-{
-    BOOL v6 = ip[0] >> 4 == 6;
-    struct address peer = v6 ? address_of(FAMILY_V6, ip + (outbound ? 24 : 8)) : address_of(FAMILY_V4, ip + (outbound ? 16 : 12));
-    AcquireSRWLockShared(&neighbour_lock);
-    const uint8_t *mac = gateway_mac;
-    for (unsigned i = 0; i < NEIGHBOURS; i++)
-        if (address_equal(&neighbours[i].address, &peer))
-            mac = neighbours[i].mac;
-    memcpy(header + (outbound ? 0 : 6), mac, 6);
-    ReleaseSRWLockShared(&neighbour_lock);
-    memcpy(header + (outbound ? 6 : 0), wire.guest_mac, 6);
-    put16(header + 12, v6 ? 0x86dd : 0x0800);
-    return TRUE;
-}
-
 static void to_guest(uint8_t *frame, size_t length)
 {
     if (memcmp(frame, wire.guest_mac, 6) && !(frame[0] & 1)) {
@@ -176,16 +119,20 @@ static BOOL is_successor(const struct flow *flow, struct packet *packet)
     return flow && is_new_tcp(packet) && flow->first_sequence != get32(packet_tcp(packet) + 4);
 }
 
+/* TCP and UDP with whole headers, ICMP but its errors (W219), any other protocol as if it were UDP (W215). */
 static BOOL has_flows(const struct packet *packet)
 {
-    return packet->thl && (packet->tuple.protocol == IPPROTO_TCP || packet->tuple.protocol == IPPROTO_UDP);
+    uint8_t protocol = packet->tuple.protocol;
+    if (packet->fragment || icmp_is_error(packet))
+        return FALSE;
+    return (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || packet->thl;
 }
 
 /* The flow of a packet from a guest's socket, made when this is its first. FALSE: dropped. */
 static BOOL outbound_flow(struct packet *packet, struct flow **flow)
 {
-    BOOL absorb = FALSE, is_new = packet->tuple.protocol == IPPROTO_UDP || is_new_tcp(packet);
-    struct tuple sent = packet->tuple;
+    BOOL absorb = FALSE, is_new = packet->tuple.protocol != IPPROTO_TCP || is_new_tcp(packet);
+    struct tuple sent = packet_key(packet);
     UINT32 sequence = packet_tcp(packet) ? get32(packet_tcp(packet) + 4) : 0;
     *flow = flow_find_sent(&sent);
     if (is_successor(*flow, packet)) {
@@ -227,6 +174,20 @@ static BOOL outbound_data(struct packet *packet, struct flow *flow)
     return view_classify(layer_of(LAYER_DATAGRAM_DATA_V4, packet->tuple.local.family), &view).permit;
 }
 
+/* An error's own layer; it has no flow, but the endpoint of the packet that it quotes. */
+static BOOL classify_icmp_error(struct packet *packet)
+{
+    struct tuple embedded;
+    BOOL quotes = icmp_embedded(packet, &embedded);
+    struct flow *flow = quotes ? flow_find_seen(&embedded) : NULL;
+    struct view view = {.tuple = &packet->tuple, .outbound = packet->outbound, .flow = flow, .packet = packet, .embedded = quotes ? &embedded : NULL,
+                        .show = packet->outbound ? SHOW_TRANSPORT : SHOW_QUOTED};
+    UINT16 layer = packet->outbound ? LAYER_OUTBOUND_ICMP_ERROR_V4 : LAYER_INBOUND_ICMP_ERROR_V4;
+    BOOL permit = view_classify(layer_of(layer, packet->tuple.local.family), &view).permit;
+    flow_release(flow);
+    return permit;
+}
+
 static BOOL run_outbound(struct packet *packet, enum stack_start start, struct flow **flow)
 {
     *flow = NULL;
@@ -235,9 +196,12 @@ static BOOL run_outbound(struct packet *packet, enum stack_start start, struct f
             if (!outbound_flow(packet, flow) || (*flow && !outbound_data(packet, *flow)))
                 return FALSE;
         } else {
-            *flow = flow_find_seen(&packet->tuple);
+            struct tuple key = packet_key(packet);
+            *flow = flow_find_seen(&key);
         }
     }
+    if (icmp_is_error(packet) && start == START_STACK && !classify_icmp_error(packet))
+        return FALSE;
     struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
     if (start != START_NETWORK && !packet->fragment && !view_classify(layer_of(LAYER_OUTBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
         return FALSE;
@@ -295,7 +259,8 @@ static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale)
 
 static BOOL run_inbound(struct packet *packet, enum stack_start start, struct flow **flow)
 {
-    *flow = has_flows(packet) ? flow_find_seen(&packet->tuple) : NULL;
+    struct tuple key = packet_key(packet);
+    *flow = has_flows(packet) ? flow_find_seen(&key) : NULL;
     struct view view = {.tuple = &packet->tuple, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
     view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
     if (start != START_TRANSPORT && !view_classify(layer_of(LAYER_INBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit)
@@ -307,13 +272,15 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
         flow_release(*flow);
         *flow = NULL;
     }
-    BOOL ale = !*flow && has_flows(packet) && (packet->tuple.protocol == IPPROTO_UDP || is_new_tcp(packet));
+    BOOL ale = !*flow && has_flows(packet) && (packet->tuple.protocol != IPPROTO_TCP || is_new_tcp(packet));
     view.flow = *flow;
     view.show = SHOW_PAYLOAD;
     view.ale_required = ale;
     view.flags |= ale ? FLAG_REQUIRES_ALE_CLASSIFY : 0;
     if (!view_classify(layer_of(LAYER_INBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
         return FALSE;
+    if (icmp_is_error(packet))
+        return classify_icmp_error(packet);
     return inbound_data(packet, flow, ale);
 }
 
@@ -333,7 +300,7 @@ void stack_from_guest(const uint8_t *frame, size_t length)
         wire.to_link(frame, length);
         return;
     }
-    learn(&packet->tuple.remote, frame);
+    neighbour_learn(&packet->tuple.remote, frame);
     struct flow *mapped = has_flows(packet) ? flow_find_mapped(&packet->tuple) : NULL;
     if (!mapped) {
         stack_outbound(packet, START_STACK);
@@ -357,6 +324,6 @@ void stack_from_link(const uint8_t *frame, size_t length)
         wire.to_guest(frame, length);
         return;
     }
-    learn(&packet->tuple.remote, frame + 6);
+    neighbour_learn(&packet->tuple.remote, frame + 6);
     stack_inbound(packet, START_STACK);
 }

@@ -1,10 +1,10 @@
-/* Between stack.c (the path of a packet), ale.c (connections) and layers.c (one classify). SPDX-License-Identifier: MIT */
+/* Between stack.c (the path of a packet), ale.c (connections), layers.c and metadata.c (one classify). SPDX-License-Identifier: MIT */
 #ifndef MODEL_STACK_H
 #define MODEL_STACK_H
 
 #include "model.h"
 
-enum show { SHOW_NOTHING, SHOW_IP, SHOW_TRANSPORT, SHOW_PAYLOAD };
+enum show { SHOW_NOTHING, SHOW_IP, SHOW_TRANSPORT, SHOW_PAYLOAD, SHOW_QUOTED /* by an ICMP error */ };
 
 struct view { /* what is to be seen at one classify */
     const struct tuple *tuple;
@@ -18,7 +18,12 @@ struct view { /* what is to be seen at one classify */
     struct classify_context *context;
     struct redirect_records *records;
     SOCKADDR_STORAGE *original;
+    const struct tuple *embedded; /* in an ICMP error */
 };
+void neighbour_learn(const struct address *address, const uint8_t *mac);
+extern FWP_BYTE_BLOB process_path; /* (metadata.c) */
+void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *metadata, UINT16 layer, const struct view *view);
+UINT32 scope_of(const struct address *address); /* (ale.c) the zone of a link-local address, else 0 */
 struct verdict view_classify(UINT16 layer, struct view *view);
 
 enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
