@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import clean, doctor, image, run, screen, shell
+from harness.cli import clean, doctor, image, rules, run, screen, shell
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
+app.command(name="rules")(rules.rules)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="clean")(clean.clean)
 app.command(name="screen")(screen.screen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config.directories import cache_root, profiles_root, state_root
+from harness.config.directories import cache_root, profiles_root, project_root, state_root
 from harness.config.install import InstallSettings, StageSettings
 from harness.config.loading import known_profiles, load_profile
 from harness.config.profile import (
@@ -29,5 +29,6 @@ __all__ = [
     "known_profiles",
     "load_profile",
     "profiles_root",
+    "project_root",
     "state_root",
 ]

@@ -22,6 +22,11 @@ def state_root() -> Path:
     return cache_root() / "state"
 
 
+def project_root() -> Path:
+    """This checkout."""
+    return Path(__file__).resolve().parents[2]
+
+
 def profiles_root() -> Path:
     """The folder `vm-images` of this checkout."""
-    return Path(__file__).resolve().parents[2] / "vm-images"
+    return project_root() / "vm-images"

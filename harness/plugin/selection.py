@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import pytest
 
-from harness.wfp import rule_ids
+from harness.wfp import near_rules, unknown_ids
 
 
 def is_scenario(item: pytest.Item) -> bool:
@@ -29,10 +28,7 @@ def title_of(item: pytest.Item) -> str:
 
 def unknown_rules(items: Sequence[pytest.Item]) -> str | None:
     """A sentence about rules that the catalogue does not have; None when all exist."""
-    known = set(rule_ids())
     for item in items:
-        for name in rules_of(item):
-            if name not in known:
-                near = ", ".join(get_close_matches(name, sorted(known), 3)) or "W001 to W305"
-                return f"'{item.nodeid}' names the rule '{name}', which is not in the catalogue. Hint: near are {near}."
+        for name in unknown_ids(rules_of(item)):
+            return f"'{item.nodeid}' names the rule '{name}', which is not in the catalogue. Hint: {near_rules(name)}."
     return None

@@ -21,26 +21,45 @@ from harness.wfp.layers import (
     layer_of_guid,
 )
 from harness.wfp.names import action_name, action_value, constant, guid, status_name, status_ok, status_value
-from harness.wfp.rules import Rule, all_rules, rule, rule_ids
+from harness.wfp.rules import (
+    Area,
+    Check,
+    Kind,
+    Rule,
+    all_areas,
+    all_rules,
+    find_area,
+    near_rules,
+    rule,
+    rule_ids,
+    unknown_ids,
+)
 
 __all__ = [
+    "Area",
+    "Check",
+    "Kind",
     "Layer",
     "Rule",
     "action_name",
     "action_value",
+    "all_areas",
     "all_layers",
     "all_rules",
     "constant",
     "field_index",
     "field_names",
+    "find_area",
     "guid",
     "layer_guid",
     "layer_id",
     "layer_name",
     "layer_of_guid",
+    "near_rules",
     "rule",
     "rule_ids",
     "status_name",
     "status_ok",
     "status_value",
+    "unknown_ids",
 ]

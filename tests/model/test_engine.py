@@ -12,6 +12,9 @@ from typing import Any
 import pefile
 import pytest
 
+from harness.report.coverage import names_of_checks
+
+NAME = re.compile(r"^ok ((?:W\d+ )+)(.*)")
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "vm-images" / "reference" / "model"
 
@@ -37,6 +40,9 @@ def test_every_check_of_the_engine_holds(wine: Any) -> None:
     assert not failed, "\n".join(failed)
     assert done.returncode == 0, f"exit code {done.returncode}; output: {done.stdout[-2000:]} {done.stderr[-2000:]}"
     assert sum(line.startswith("ok ") for line in lines) > 240, done.stdout
+    named = {(mention.rule, mention.name) for mention in names_of_checks(ROOT)}
+    ran = {(rule, words) for line in lines for rules, words in NAME.findall(line) for rule in rules.split()}
+    assert not {pair for pair in named if pair not in ran}, "named in the sources, and did not run"
 
 
 def test_every_function_that_a_driver_may_import_is_there_modelled_or_loud() -> None:
