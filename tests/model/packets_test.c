@@ -54,7 +54,7 @@ static void look(struct behaviour *b, struct call *call)
         const FWPS_STREAM_CALLOUT_IO_PACKET0 *io = call->data;
         list = io->streamData->netBufferListChain;
         s->length = (UINT32)io->streamData->dataLength;
-    } else if (call->context) {
+    } else if (layer_v4(s->layer) == LAYER_ALE_CONNECT_REDIRECT_V4) {
         list = NULL;
     } else if (list) {
         s->length = list->FirstNetBuffer->DataLength;

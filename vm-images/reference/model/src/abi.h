@@ -82,6 +82,7 @@ enum metadata_bit {
 
 enum condition_flag {
     FLAG_IS_LOOPBACK = 0x1,
+    FLAG_IS_REAUTHORIZE = 0x4,
     FLAG_IS_FRAGMENT = 0x20,
     FLAG_REQUIRES_ALE_CLASSIFY = 0x100,
     FLAG_IS_IMPLICIT_BIND = 0x200,

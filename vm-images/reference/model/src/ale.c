@@ -95,28 +95,48 @@ static BOOL redirectable(const struct flow *flow)
     return flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP || (is_icmp(flow) && icmp_has_id(flow->local.family, flow->local_port));
 }
 
-static BOOL redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb)
+enum step { STEP_PASS, STEP_BLOCK, STEP_PENDED };
+
+static void resume_redirect(struct classify_context *context, void *owner);
+
+/* Once, or again after a callout pended it. */
+static enum step redirect_classify(struct flow *flow, const struct packet *packet, struct classify_context *context, BOOL *absorb)
 {
-    if (!redirectable(flow))
-        return TRUE;
-    struct classify_context context = {0};
-    FWPS_CONNECT_REQUEST0 initial;
-    memset(&initial, 0, sizeof initial);
-    flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context.records);
-    put_address(&initial.localAddressAndPort, &flow->local, is_icmp(flow) ? 0 : flow->local_port);
-    put_address(&initial.remoteAddressAndPort, &flow->remote, is_icmp(flow) ? 0 : flow->remote_port);
-    redirect_begin(&context, &initial);
     struct tuple tuple = packet->tuple;
-    struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context.request,
-                        .context = &context, .records = &context.records};
-    struct verdict verdict = view_classify(layer_of(LAYER_ALE_CONNECT_REDIRECT_V4, flow->local.family), &view);
-    BOOL applied = redirect_end(&context);
-    BOOL pass = verdict.permit && applied && accept_redirect(flow, &context);
+    struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context->request,
+                        .context = context, .records = &context->records};
+    struct verdict verdict = view_classify(context->layer, &view);
+    if (context->state != CLASSIFY_NOW) {
+        BOOL first = !flow->held;
+        if (first) {
+            ale_hold(flow, packet);
+            flow_publish(flow);
+        }
+        context_pended(context, resume_redirect, flow); /* from here on the context is the resumption's */
+        return STEP_PENDED;
+    }
+    BOOL applied = redirect_end(context);
+    BOOL pass = verdict.permit && applied && accept_redirect(flow, context);
     *absorb = verdict.absorb;
     if (pass)
-        records_copy(&flow->records, &context.records);
-    redirect_dispose(&context);
-    return pass;
+        records_copy(&flow->records, &context->records);
+    redirect_dispose(context);
+    context_release(context);
+    return pass ? STEP_PASS : STEP_BLOCK;
+}
+
+static enum step redirect_step(struct flow *flow, struct packet *packet, BOOL *absorb)
+{
+    if (!redirectable(flow))
+        return STEP_PASS;
+    struct classify_context *context = context_new(layer_of(LAYER_ALE_CONNECT_REDIRECT_V4, flow->local.family));
+    FWPS_CONNECT_REQUEST0 initial;
+    memset(&initial, 0, sizeof initial);
+    flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context->records);
+    put_address(&initial.localAddressAndPort, &flow->local, is_icmp(flow) ? 0 : flow->local_port);
+    put_address(&initial.remoteAddressAndPort, &flow->remote, is_icmp(flow) ? 0 : flow->remote_port);
+    redirect_begin(context, &initial);
+    return redirect_classify(flow, packet, context, absorb);
 }
 
 static void begin_tcp(struct flow *flow, struct packet *packet)
@@ -127,59 +147,130 @@ static void begin_tcp(struct flow *flow, struct packet *packet)
     flow->tcp = TCP_SYN;
 }
 
-struct flow *ale_connect(struct packet *packet, BOOL *absorb)
+SOCKADDR_STORAGE *ale_original(const struct flow *flow, SOCKADDR_STORAGE *room)
 {
-    struct tuple key = packet_key(packet);
-    struct flow *flow = flow_make(&key, TRUE);
-    flow->pid = owner_of(&packet->tuple);
-    if (!redirect_step(flow, packet, absorb)) {
-        flow_release(flow);
+    if (!flow->redirected)
         return NULL;
-    }
+    put_address(room, &flow->original, is_icmp(flow) ? 0 : flow->original_port);
+    return room;
+}
+
+/* AUTH_CONNECT of a flow, whose reference it takes and gives back; NULL when it is blocked or put off. */
+static struct flow *authorize_connect(struct flow *flow, struct packet *packet, BOOL *absorb)
+{
     SOCKADDR_STORAGE original;
     struct tuple tuple = packet->tuple;
+    UINT16 layer = layer_of(LAYER_ALE_AUTH_CONNECT_V4, flow->local.family);
+    struct pend_point point;
     tuple.remote = flow->remote;
     if (!is_icmp(flow))
         tuple.remote_port = flow->remote_port;
-    put_address(&original, &flow->original, is_icmp(flow) ? 0 : flow->original_port);
     if (flow->redirected)
         packet_rewrite(packet, FALSE, &flow->remote, flow->remote_port);
-    flow_publish(flow);
+    begin_tcp(flow, packet);
+    if (!flow->held)
+        flow_publish(flow);
+    pend_begin(&point, layer, FALSE);
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet,
-                        .show = flow->protocol == IPPROTO_TCP ? SHOW_NOTHING : SHOW_TRANSPORT,
-                        .original = flow->redirected ? &original : NULL};
-    struct verdict verdict = view_classify(layer_of(LAYER_ALE_AUTH_CONNECT_V4, flow->local.family), &view);
+                        .show = flow->protocol == IPPROTO_TCP ? SHOW_NOTHING : SHOW_TRANSPORT, .pend = &point,
+                        .original = ale_original(flow, &original)};
+    struct verdict verdict = view_classify(layer, &view);
+    if (pend_taken(&point)) {
+        ale_hold(flow, flow->protocol == IPPROTO_TCP ? packet : NULL);
+        pend_end(&point, ale_resume_connect, flow);
+        flow_release(flow);
+        *absorb = TRUE;
+        return NULL;
+    }
+    pend_end(&point, NULL, NULL);
     if (!verdict.permit) {
         *absorb = verdict.absorb;
         flow_end(flow, "blocked at AUTH_CONNECT");
         flow_release(flow);
         return NULL;
     }
-    begin_tcp(flow, packet);
     return flow;
+}
+
+struct flow *ale_connect(struct packet *packet, BOOL *absorb)
+{
+    struct tuple key = packet_key(packet);
+    struct flow *flow = flow_make(&key, TRUE);
+    flow->pid = owner_of(&packet->tuple);
+    enum step step = redirect_step(flow, packet, absorb);
+    if (step == STEP_PASS)
+        return authorize_connect(flow, packet, absorb);
+    if (step == STEP_PENDED)
+        *absorb = TRUE;
+    flow_release(flow);
+    return NULL;
+}
+
+static void resume_redirect(struct classify_context *context, void *owner)
+{
+    struct flow *flow = owner;
+    struct packet *packet = flow->held_packet;
+    BOOL absorb = FALSE;
+    if (flow->ended) {
+        redirect_end(context);
+        redirect_dispose(context);
+        context_release(context);
+        flow_release(flow);
+        return;
+    }
+    enum step step = redirect_classify(flow, packet, context, &absorb);
+    if (step == STEP_PENDED) /* again */
+        return;
+    flow->held_packet = NULL;
+    struct flow *permitted = NULL;
+    if (step == STEP_PASS) {
+        InterlockedIncrement(&flow->references);
+        permitted = authorize_connect(flow, packet, &absorb);
+    }
+    if (permitted) {
+        ale_go_on(flow, packet);
+        flow_release(permitted);
+    } else {
+        if (step == STEP_BLOCK || flow->ended)
+            ale_blocked(flow, packet, absorb);
+        packet_free(packet);
+    }
+    flow_release(flow);
 }
 
 struct flow *ale_accept(struct packet *packet, BOOL *absorb)
 {
     struct tuple key = packet_key(packet);
     struct flow *flow = flow_publish(flow_make(&key, FALSE));
+    UINT16 layer = layer_of(LAYER_ALE_AUTH_RECV_ACCEPT_V4, flow->local.family);
+    struct pend_point point;
     flow->pid = owner_of(&packet->tuple);
-    struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD};
-    struct verdict verdict = view_classify(layer_of(LAYER_ALE_AUTH_RECV_ACCEPT_V4, flow->local.family), &view);
+    begin_tcp(flow, packet);
+    pend_begin(&point, layer, FALSE);
+    struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD, .pend = &point};
+    struct verdict verdict = view_classify(layer, &view);
+    if (pend_taken(&point)) {
+        ale_hold(flow, NULL); /* the callout keeps a clone of the packet (W180) */
+        pend_end(&point, ale_resume_accept, flow);
+        flow_release(flow);
+        *absorb = TRUE;
+        return NULL;
+    }
+    pend_end(&point, NULL, NULL);
     if (!verdict.permit) {
         *absorb = verdict.absorb;
         flow_end(flow, "blocked at AUTH_RECV_ACCEPT");
         flow_release(flow);
         return NULL;
     }
-    begin_tcp(flow, packet);
     return flow;
 }
 
 BOOL ale_established(struct flow *flow, struct packet *packet)
 {
-    struct view view = {.tuple = &packet->tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
-    if (flow->protocol != IPPROTO_TCP)
+    struct tuple tuple = {flow->protocol, flow->local, flow->remote, flow->local_port, flow->remote_port, flow->icmp_id};
+    struct view view = {.tuple = packet ? &packet->tuple : &tuple, .outbound = flow->outbound, .flow = flow, .flags = flow_flags(flow), .packet = packet};
+    if (flow->protocol != IPPROTO_TCP && packet) /* none when it was flushed while it was put off */
         view.show = packet->outbound ? SHOW_TRANSPORT : SHOW_PAYLOAD;
     flow->established = TRUE;
     flow->tcp = TCP_OPEN;

@@ -15,6 +15,16 @@ struct outcome {
     BOOL hard, from_callout, absorb;
 };
 
+struct arbitration { /* of one classify; where it stands outlives it when a callout pends it */
+    BOOL may_write, decided; /* decided: the sublayer of the filter visited last */
+    UINT32 action_now;
+    struct verdict verdict;
+    const struct sublayer *sublayer; /* of the filter visited last; may be gone: only compared */
+    UINT16 sublayer_weight;
+    UINT64 weight, filter_id; /* of the filter that is pended */
+    UINT32 kind;
+};
+
 /* The filters of one layer in the order in which they are visited; never changed, only replaced. */
 struct layer_filters {
     unsigned count;
@@ -51,6 +61,7 @@ void filters_publish(struct session *committing)
             continue;
         }
         InterlockedExchangePointer((void *volatile *)&published[i], made[i]);
+        policy_changed((UINT16)i);
         if (old)
             retire(old, mem_free);
     }
@@ -67,8 +78,8 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
     UINT32 before = irql_enter(what->irql);
     COUNT(classifies);
     if (callout->version == 0) {
-        if (what->context)
-            model_lint("callout %u at redirect layer %s was registered with FwpsCalloutRegister0", callout->id, what->layer->name);
+        if (what->context && what->context->request)
+            model_lint("W005: callout %u at redirect layer %s was registered with FwpsCalloutRegister0", callout->id, what->layer->name);
         CLASSIFY_FN0 function = (CLASSIFY_FN0)(uintptr_t)callout->functions.classifyFn;
         function(values, &what->metadata, what->layer_data, &filter->view, flow_context, out);
     } else {
@@ -76,6 +87,41 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
         function(values, &what->metadata, what->layer_data, what->context, &filter->view, flow_context, out);
     }
     irql_leave(before, what->irql, "classifyFn");
+}
+
+/* What a callout's answer to a filter of this kind amounts to. */
+static struct outcome read_answer(UINT32 kind, const FWPS_CLASSIFY_OUT0 *out, BOOL may_write)
+{
+    struct outcome outcome = {ACTION_CONTINUE, FALSE, TRUE, FALSE};
+    if (kind == ACTION_CALLOUT_INSPECTION) /* W104 */
+        return outcome;
+    if (out->actionType == ACTION_PERMIT || out->actionType == ACTION_BLOCK)
+        outcome.action = out->actionType;
+    else if (kind == ACTION_CALLOUT_TERMINATING) /* W105 */
+        outcome.action = may_write ? ACTION_BLOCK : ACTION_CONTINUE;
+    outcome.hard = !(out->rights & RIGHT_ACTION_WRITE);
+    outcome.absorb = outcome.action == ACTION_BLOCK && (out->flags & OUT_FLAG_ABSORB);
+    return outcome;
+}
+
+/* Says who is asked, for what a callout may pend; NULL after it has answered. */
+static void say_who(const struct classification *what, struct callout *callout, const struct filter *filter)
+{
+    if (what->context) {
+        what->context->caller = callout;
+        what->context->caller_filter = filter ? filter->view.filterId : 0;
+    }
+    if (what->pend && callout)
+        what->pend->caller = callout;
+}
+
+static void check_pends(const struct classification *what, unsigned pends, const FWPS_CLASSIFY_OUT0 *out)
+{
+    if (what->pend)
+        pend_check_answer(what->pend, pends, out);
+    if (what->context && what->context->state != CLASSIFY_NOW &&
+        (out->actionType != ACTION_BLOCK || (out->rights & RIGHT_ACTION_WRITE)))
+        model_lint("W166: a callout pended the classify at %s and did not return BLOCK with the right to write cleared", what->layer->name);
 }
 
 /* Asks the callout of one filter. */
@@ -108,7 +154,11 @@ static struct outcome ask_callout(struct filter *filter, const struct classifica
     };
     NET_BUFFER *nb = what->nbl ? what->nbl->FirstNetBuffer : NULL;
     ULONG offset = nb ? nb->DataOffset : 0, length = nb ? nb->DataLength : 0;
+    unsigned pends = what->pend ? what->pend->pends : 0;
+    say_who(what, callout, filter);
     call_classify(callout, filter, what, values, context ? context->value : 0, &out);
+    say_who(what, NULL, NULL);
+    check_pends(what, pends, &out);
     if (nb && (nb->DataOffset != offset || nb->DataLength != length)) {
         model_lint("callout %u left the packet's data offset changed at %s", callout->id, what->layer->name);
         nb_set(nb, offset, length);
@@ -118,16 +168,7 @@ static struct outcome ask_callout(struct filter *filter, const struct classifica
     if (context)
         flow_context_done(what->flow, context);
     callout_leave(callout);
-
-    if (kind == ACTION_CALLOUT_INSPECTION) /* W104 */
-        return outcome;
-    if (out.actionType == ACTION_PERMIT || out.actionType == ACTION_BLOCK)
-        outcome.action = out.actionType;
-    else if (kind == ACTION_CALLOUT_TERMINATING) /* W105 */
-        outcome.action = may_write ? ACTION_BLOCK : ACTION_CONTINUE;
-    outcome.hard = !(out.rights & RIGHT_ACTION_WRITE);
-    outcome.absorb = outcome.action == ACTION_BLOCK && (out.flags & OUT_FLAG_ABSORB);
-    return outcome;
+    return read_answer(kind, &out, may_write);
 }
 
 static struct outcome evaluate(struct filter *filter, const struct classification *what, const FWPS_INCOMING_VALUES0 *values,
@@ -143,45 +184,130 @@ static struct outcome evaluate(struct filter *filter, const struct classificatio
     return outcome;
 }
 
-static void decide(struct classification *what, const FWPS_INCOMING_VALUES0 *values, const struct layer_filters *list,
-                   struct verdict *verdict)
+static void take(struct arbitration *a, const struct outcome *outcome, UINT64 filter_id)
 {
-    BOOL may_write = TRUE, decided = FALSE;
-    UINT32 action_now = ACTION_CONTINUE;
-    const struct sublayer *sublayer = NULL;
-    for (unsigned i = 0; i < list->count; i++) {
+    if (outcome->action == ACTION_CONTINUE)
+        return;
+    a->decided = TRUE;
+    BOOL veto = !a->may_write && outcome->from_callout && outcome->action == ACTION_BLOCK && a->action_now == ACTION_PERMIT;
+    if (!a->may_write && !veto)
+        return;
+    a->verdict.permit = outcome->action == ACTION_PERMIT;
+    a->verdict.absorb = outcome->absorb;
+    a->verdict.veto = a->verdict.veto || veto;
+    a->verdict.filter_id = filter_id;
+    a->action_now = outcome->action;
+    a->may_write = a->may_write && !outcome->hard;
+}
+
+/* TRUE when the filter's callout has pended the classify, which stops here: the filters behind it are asked later. */
+static BOOL suspend(struct classification *what, const struct arbitration *a, const struct filter *filter)
+{
+    if (!what->context || what->context->state == CLASSIFY_NOW)
+        return FALSE;
+    struct arbitration *kept = mem_alloc(sizeof *kept);
+    *kept = *a;
+    kept->sublayer_weight = filter->view.subLayerWeight;
+    kept->weight = filter->weight;
+    kept->filter_id = filter->view.filterId;
+    kept->kind = filter->view.action.type;
+    what->context->suspended = kept;
+    return TRUE;
+}
+
+/* Whether a filter comes before the one that was pended, in the order of the list, whatever else has changed in it. */
+static BOOL is_before(const struct filter *filter, const struct arbitration *a)
+{
+    if (filter->view.subLayerWeight != a->sublayer_weight)
+        return filter->view.subLayerWeight > a->sublayer_weight;
+    if (filter->sublayer != a->sublayer)
+        return (uintptr_t)filter->sublayer > (uintptr_t)a->sublayer;
+    return filter->weight > a->weight;
+}
+
+/* Where to go on: at the pended filter when it is to be asked again, else behind it (W167). */
+static unsigned go_on_at(const struct classify_context *context, const struct layer_filters *list, const struct arbitration *a)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->filter[i]->view.filterId == a->filter_id)
+            return context->state == CLASSIFY_ANSWERED ? i + 1 : i;
+    unsigned i = 0;
+    while (i < list->count && is_before(list->filter[i], a))
+        i++;
+    return i;
+}
+
+/* FALSE: pended. */
+static BOOL decide(struct classification *what, const FWPS_INCOMING_VALUES0 *values, const struct layer_filters *list,
+                   unsigned first, struct arbitration *a)
+{
+    for (unsigned i = first; i < list->count; i++) {
         struct filter *filter = list->filter[i];
-        if (filter->sublayer != sublayer) {
-            sublayer = filter->sublayer;
-            decided = FALSE;
+        if (filter->sublayer != a->sublayer) {
+            a->sublayer = filter->sublayer;
+            a->decided = FALSE;
         }
-        if (decided || !conditions_match(filter, values))
+        if (a->decided || !conditions_match(filter, values))
             continue;
-        struct outcome outcome = evaluate(filter, what, values, action_now, may_write);
-        if (outcome.action == ACTION_CONTINUE)
-            continue;
-        decided = TRUE;
-        BOOL veto = !may_write && outcome.from_callout && outcome.action == ACTION_BLOCK && action_now == ACTION_PERMIT;
-        if (!may_write && !veto)
-            continue;
-        verdict->permit = outcome.action == ACTION_PERMIT;
-        verdict->absorb = outcome.absorb;
-        verdict->veto = verdict->veto || veto;
-        verdict->filter_id = filter->view.filterId;
-        action_now = outcome.action;
-        may_write = may_write && !outcome.hard;
+        struct outcome outcome = evaluate(filter, what, values, a->action_now, a->may_write);
+        if (suspend(what, a, filter))
+            return FALSE;
+        take(a, &outcome, filter->view.filterId);
     }
+    return TRUE;
+}
+
+/* The callout that redirected asynchronously is asked again when somebody else changed the request since (W170). */
+static BOOL ask_again(struct classification *what, const FWPS_INCOMING_VALUES0 *values, const struct layer_filters *list,
+                      struct arbitration *a)
+{
+    struct classify_context *context = what->context;
+    UINT64 watch = context ? context->watch_filter : 0;
+    if (!watch || !context->modified || context->request->modifierFilterId == watch)
+        return TRUE;
+    context->watch_filter = 0;
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->filter[i]->view.filterId == watch) {
+            a->sublayer = list->filter[i]->sublayer;
+            struct outcome outcome = evaluate(list->filter[i], what, values, a->action_now, a->may_write);
+            if (suspend(what, a, list->filter[i]))
+                return FALSE;
+            take(a, &outcome, watch);
+        }
+    return TRUE;
+}
+
+/* Goes on with a classify that was pended, with the answer that its callout gave or by asking again. */
+static unsigned resume(struct classification *what, const struct layer_filters *list, struct arbitration *a)
+{
+    struct classify_context *context = what->context;
+    struct arbitration *kept = context->suspended;
+    unsigned first = go_on_at(context, list, kept);
+    *a = *kept;
+    mem_free(kept);
+    context->suspended = NULL;
+    if (context->state == CLASSIFY_ANSWERED) {
+        struct outcome outcome = read_answer(a->kind, &context->answer, a->may_write);
+        take(a, &outcome, a->filter_id);
+    }
+    context->put_aside = FALSE;
+    context->state = CLASSIFY_NOW;
+    return first;
 }
 
 struct verdict classify(struct classification *what)
 {
-    struct verdict verdict = {TRUE, FALSE, FALSE, 0};
+    static const struct layer_filters none;
+    static const struct verdict pended = {FALSE, TRUE, FALSE, 0};
+    struct arbitration a = {.may_write = TRUE, .action_now = ACTION_CONTINUE, .verdict.permit = TRUE};
     FWPS_INCOMING_VALUES0 values = {what->layer->id, what->layer->field_count, what->values};
     struct thread *thread = thread_now();
     read_begin(thread);
     const struct layer_filters *list = published[what->layer->id];
-    if (list)
-        decide(what, &values, list, &verdict);
+    if (!list)
+        list = &none;
+    unsigned first = what->context && what->context->suspended ? resume(what, list, &a) : 0;
+    BOOL done = decide(what, &values, list, first, &a) && ask_again(what, &values, list, &a);
     read_end(thread);
-    return verdict;
+    return done ? a.verdict : pended;
 }

@@ -157,6 +157,7 @@ struct flow *flow_make(const struct tuple *t, BOOL outbound)
     flow->remote_port = flow->original_port = t->remote_port;
     flow->icmp_id = t->icmp_id;
     flow->touched_ms = now_ms();
+    flow->policy = policy_now(flow);
     AcquireSRWLockExclusive(&flow_lock);
     flow->id = ++last_id;
     ReleaseSRWLockExclusive(&flow_lock);
@@ -178,6 +179,7 @@ void flow_release(struct flow *flow)
     if (!flow || InterlockedDecrement(&flow->references))
         return;
     records_free(&flow->records);
+    packet_free(flow->held_packet);
     if (flow->driver_context && model_free_pool)
         model_free_pool(flow->driver_context); /* the engine owned it since the redirect was applied (W141) */
     mem_free(flow);
@@ -258,6 +260,8 @@ unsigned flows_count(void)
 
 static BOOL is_stale(const struct flow *flow, UINT64 idle)
 {
+    if (flow->held) /* for as long as its callout takes, and its socket lives */
+        return FALSE;
     return flow->protocol != IPPROTO_TCP ? idle > UDP_IDLE_MS : !flow->established && idle > TCP_SYN_MS;
 }
 

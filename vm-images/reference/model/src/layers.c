@@ -38,11 +38,29 @@ static void put_embedded(FWP_VALUE0 *value, uint16_t condition, const struct tup
         value->uint16 = condition == COND_EMBEDDED_LOCAL_PORT ? embedded->local_port : embedded->remote_port;
 }
 
+/* A packet that goes out is reauthorized at the layer that it came in through: where it arrived is unknown (W088). */
+static BOOL arrival_unknown(const struct field_fact *field, const struct view *view)
+{
+    switch (field->condition) {
+    case COND_IP_ARRIVAL_INTERFACE:
+    case COND_ARRIVAL_INTERFACE_TYPE:
+    case COND_ARRIVAL_INTERFACE_INDEX:
+    case COND_ARRIVAL_TUNNEL_TYPE:
+        return view->reason && view->outbound && view->flow && !view->flow->outbound;
+    default:
+        return FALSE;
+    }
+}
+
 static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const struct view *view)
 {
     const struct tuple *t = view->tuple;
     value->type = field->type;
     value->uint64 = NULL;
+    if (arrival_unknown(field, view)) {
+        value->type = FWP_EMPTY;
+        return;
+    }
     switch (field->condition) {
     case COND_IP_LOCAL_ADDRESS:
         put_address(value, &t->local);
@@ -60,7 +78,10 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->uint8 = t->protocol;
         return;
     case COND_FLAGS:
-        value->uint32 = view->flags;
+        value->uint32 = view->flags | (view->reason ? FLAG_IS_REAUTHORIZE : 0);
+        return;
+    case COND_REAUTHORIZE_REASON:
+        value->uint32 = view->reason;
         return;
     case COND_DIRECTION:
         value->uint32 = view->outbound ? 0 : 1;
@@ -111,10 +132,13 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
 
 struct verdict view_classify(UINT16 layer_id, struct view *view)
 {
-    if (!layer_has_filters(layer_id))
+    BOOL resumed = view->context && view->context->suspended;
+    if (!resumed && !layer_has_filters(layer_id))
         return (struct verdict){TRUE, FALSE, FALSE, 0};
     const struct layer_fact *layer = layer_by_id(layer_id);
-    struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data, .context = view->context,
+    struct classify_context *own = view->pend ? context_new(layer_id) : NULL; /* redirect layers bring theirs */
+    struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data,
+                                  .context = own ? own : view->context, .pend = view->pend,
                                   .irql = (view->packet ? view->packet->outbound : view->outbound) ? IRQL_PASSIVE : IRQL_DISPATCH};
     FWPS_INCOMING_VALUE0 slots[FIELDS_MAX + POISON_SLOTS];
     MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
@@ -130,5 +154,11 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
         what.nbl = what.layer_data = p->nbl;
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }
-    return classify(&what);
+    struct verdict verdict = classify(&what);
+    if (own) {
+        if (own->handles)
+            model_lint("W128: %ld classify handles were not released at %s", own->handles, layer->name);
+        context_release(own);
+    }
+    return verdict;
 }

@@ -25,8 +25,9 @@ static const struct {
     {LAYER_DATAGRAM_DATA_V4, BITS_OF_TRANSPORT | META_IP_HEADER_SIZE | META_REMOTE_SCOPE_ID},
     {LAYER_INBOUND_ICMP_ERROR_V4, META_IP_HEADER_SIZE | META_TRANSPORT_HEADER_SIZE | META_COMPARTMENT_ID | META_TRANSPORT_ENDPOINT_HANDLE},
     {LAYER_OUTBOUND_ICMP_ERROR_V4, META_TRANSPORT_HEADER_SIZE | META_COMPARTMENT_ID | META_TRANSPORT_ENDPOINT_HANDLE | META_REMOTE_SCOPE_ID},
-    {LAYER_ALE_AUTH_RECV_ACCEPT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE | META_PACKET_DIRECTION | BITS_OF_REDIRECTION},
-    {LAYER_ALE_AUTH_CONNECT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_REMOTE_SCOPE_ID | META_PACKET_DIRECTION | BITS_OF_REDIRECTION},
+    {LAYER_ALE_AUTH_RECV_ACCEPT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE | META_PACKET_DIRECTION | META_COMPLETION_HANDLE | BITS_OF_REDIRECTION},
+    {LAYER_ALE_AUTH_CONNECT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE /* of what comes in when it is reauthorized */ |
+                                META_REMOTE_SCOPE_ID | META_PACKET_DIRECTION | META_COMPLETION_HANDLE | BITS_OF_REDIRECTION},
     {LAYER_ALE_FLOW_ESTABLISHED_V4, BITS_OF_FLOW | BITS_OF_PROCESS | META_ICMP_ID_AND_SEQUENCE | BITS_OF_REDIRECTION},
     {LAYER_ALE_CONNECT_REDIRECT_V4, META_PROCESS_ID | META_TRANSPORT_ENDPOINT_HANDLE | META_ICMP_ID_AND_SEQUENCE | META_REDIRECT_RECORD_HANDLE},
 };
@@ -66,15 +67,17 @@ void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, const stru
         m->member = (value);                 \
     }
     BOOL sizes = packet && (packet->thl || icmp_is_error(packet) || (packet_is_icmp(packet) && !packet->fragment && !view->outbound));
+    BOOL by_direction = layer == LAYER_DATAGRAM_DATA_V4 || layer == LAYER_ALE_AUTH_CONNECT_V4 || layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4;
     PUT(META_FLOW_HANDLE, flow, flowHandle, flow->id);
     PUT(META_TRANSPORT_ENDPOINT_HANDLE, flow, transportEndpointHandle, flow->id);
-    PUT(META_IP_HEADER_SIZE, packet && (layer != LAYER_DATAGRAM_DATA_V4 || !view->outbound), ipHeaderSize, (UINT32)packet->ihl);
+    PUT(META_IP_HEADER_SIZE, packet && !(by_direction && view->outbound), ipHeaderSize, (UINT32)packet->ihl);
     PUT(META_TRANSPORT_HEADER_SIZE, sizes, transportHeaderSize, transport_size(packet));
     PUT(META_COMPARTMENT_ID, TRUE, compartmentId, 1);
     PUT(META_PROCESS_ID, flow && flow->pid, processId, flow->pid);
     PUT(META_PROCESS_PATH, flow && flow->pid, processPath, &process_path);
     PUT(META_REMOTE_SCOPE_ID, view->outbound && layer_is_v6(layer_id), remoteScopeId, scope_of(&view->tuple->remote));
     PUT(META_PACKET_DIRECTION, TRUE, packetDirection, view->outbound ? 0 : 1);
+    PUT(META_COMPLETION_HANDLE, view->pend, completionHandle, (HANDLE)(uintptr_t)view->pend->id);
     PUT(META_ICMP_ID_AND_SEQUENCE, icmp_with_id(packet), icmpIdAndSequence, get32(packet->frame + packet->ip + packet->ihl + 4));
     PUT(META_REDIRECT_RECORD_HANDLE, view->records, redirectRecords, view->records);
     PUT(META_ORIGINAL_DESTINATION, view->original, originalDestination, (SOCKADDR *)view->original);

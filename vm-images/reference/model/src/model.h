@@ -14,6 +14,7 @@
 #define MODEL_MODEL_H
 
 #include "abi.h"
+#include "pend.h"
 #include "address.h"
 #include "tables.h"
 
@@ -151,7 +152,8 @@ struct classification {
     void *layer_data;
     NET_BUFFER_LIST *nbl; /* whose offset must come back unchanged, or NULL */
     struct flow *flow;    /* referenced by the caller, or NULL */
-    struct classify_context *context; /* redirect layers, else NULL */
+    struct classify_context *context; /* where a classify handle can be acquired, else NULL */
+    struct pend_point *pend;          /* where FwpsPendOperation0 is allowed, else NULL */
     UINT32 irql;          /* at which classifyFn runs */
 };
 struct verdict {
@@ -196,7 +198,11 @@ struct flow {
     struct flow_context *contexts;
     struct redirect_records records;
     void *driver_context; /* pool block to free at the end (localRedirectContext) */
+    volatile LONG held;   /* enum held: a callout put its authorization off */
+    struct packet *held_packet; /* its first packet, which goes on afterwards, or NULL */
+    volatile LONG policy; /* the state of its layer's filters when it was authorized (reauthorize.c) */
 };
+enum held { HELD_NOT, HELD_PENDED, HELD_COMPLETED /* the packet is to be injected again */ };
 struct flow_context {
     struct flow_context *next;
     UINT16 layer;
@@ -229,9 +235,24 @@ void records_copy(struct redirect_records *to, const struct redirect_records *fr
 void records_free(struct redirect_records *records);
 
 /* ---- redirection (redirect.c) ---- */
-struct classify_context {
-    UINT32 magic;
+enum classify_state { CLASSIFY_NOW, CLASSIFY_PENDED, CLASSIFY_ANSWERED, CLASSIFY_AGAIN };
+struct classify_context { /* its handles, and whether it is pended: pend_classify.c */
+    struct classify_context *next;
+    UINT64 id; /* what classify handles are */
+    UINT16 layer;
     LONG handles; /* acquired, not released */
+    LONG references;
+    const struct callout *caller, *holder; /* whose classifyFn runs; who acquired a handle */
+    UINT64 caller_filter;
+    enum classify_state state;
+    BOOL was_pended, put_aside;
+    const FWPS_CLASSIFY_OUT0 *classify_out; /* of the classify that was pended; never read */
+    FWPS_CLASSIFY_OUT0 answer;
+    classify_resume resume;
+    void *owner;
+    struct arbitration *suspended; /* where to go on (arbitrate.c) */
+    UINT64 watch_filter;           /* wants to be asked again when others modify the request (W170) */
+    /* of redirection: */
     FWPS_CONNECT_REQUEST0 *request; /* newest accepted version */
     FWPS_CONNECT_REQUEST0 *writable;
     UINT64 writable_filter;

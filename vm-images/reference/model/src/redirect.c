@@ -1,5 +1,5 @@
 /*
- * Connect redirection (W116 to W157): redirect handles, classify handles, the writable connect request with its chain
+ * Connect redirection (W116 to W157): redirect handles, the writable connect request with its chain
  * of versions, and the records by which a proxy's own connection is recognised.
  *
  * SPDX-License-Identifier: MIT
@@ -8,7 +8,7 @@
 
 #include "model.h"
 
-enum { CONTEXT_MAGIC = 0x43464c43, BLOB_MAGIC = 0x52504657 };
+enum { REAUTHORIZE_IF_MODIFIED_BY_OTHERS = 1, BLOB_MAGIC = 0x52504657 };
 
 struct redirect_handle {
     struct redirect_handle *next;
@@ -71,24 +71,6 @@ void NTAPI FwpsRedirectHandleDestroy0(HANDLE handle)
     mem_free(found);
 }
 
-NTSTATUS NTAPI FwpsAcquireClassifyHandle0(void *classify_context, UINT32 flags, UINT64 *handle)
-{
-    struct classify_context *context = classify_context;
-    (void)flags;
-    if (!handle || !context || context->magic != CONTEXT_MAGIC)
-        return STATUS_INVALID_PARAMETER;
-    InterlockedIncrement(&context->handles);
-    *handle = (UINT64)(uintptr_t)context;
-    return STATUS_SUCCESS;
-}
-
-void NTAPI FwpsReleaseClassifyHandle0(UINT64 handle)
-{
-    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
-    if (context && context->magic == CONTEXT_MAGIC)
-        InterlockedDecrement(&context->handles);
-}
-
 static FWPS_CONNECT_REQUEST0 *request_copy(const FWPS_CONNECT_REQUEST0 *from)
 {
     FWPS_CONNECT_REQUEST0 *copy = mem_alloc(sizeof *copy);
@@ -99,9 +81,9 @@ static FWPS_CONNECT_REQUEST0 *request_copy(const FWPS_CONNECT_REQUEST0 *from)
 NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter_id, UINT32 flags, void **data,
                                                     FWPS_CLASSIFY_OUT0 *out)
 {
-    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
+    struct classify_context *context = context_of_handle(handle);
     (void)flags;
-    if (!context || context->magic != CONTEXT_MAGIC || !data || context->writable)
+    if (!context || !context->request || !data || context->writable)
         return STATUS_INVALID_PARAMETER;
     context->writable = request_copy(context->request);
     context->writable->previousVersion = context->modified ? context->request : NULL;
@@ -118,12 +100,15 @@ NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter
 
 void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
 {
-    struct classify_context *context = (struct classify_context *)(uintptr_t)handle;
-    (void)flags;
-    if (!context || context->magic != CONTEXT_MAGIC || !data || data != context->writable) {
+    struct classify_context *context = context_of_handle(handle);
+    if (!context || !data || data != context->writable) {
         model_lint("FwpsApplyModifiedLayerData0 with a pointer that was not acquired");
         return;
     }
+    if ((flags & REAUTHORIZE_IF_MODIFIED_BY_OTHERS) && context->was_pended)
+        context->watch_filter = context->writable_filter;
+    else if (flags)
+        model_lint("W170: FwpsApplyModifiedLayerData0 with flags 0x%x in a classify that is not pended", flags);
     FWPS_CONNECT_REQUEST0 *made = context->writable;
     context->writable = NULL;
     if (memcmp(&made->localAddressAndPort, &context->request->localAddressAndPort, sizeof made->localAddressAndPort)) {
@@ -155,28 +140,28 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
 
 void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST0 *initial)
 {
-    context->magic = CONTEXT_MAGIC;
     context->request = request_copy(initial);
 }
 
 BOOL redirect_end(struct classify_context *context)
 {
-    if (context->handles)
-        model_lint("%ld classify handles were not released", context->handles);
+    if (context->handles && !context->was_pended) /* else it is still being released (W169) */
+        model_lint("W128: %ld classify handles were not released", context->handles);
     if (context->writable)
-        model_lint("writable layer data was acquired and never applied: the connection is blocked");
+        model_lint("W132: writable layer data was acquired and never applied: the connection is blocked");
     return !context->writable;
 }
 
 void redirect_dispose(struct classify_context *context)
 {
     mem_free(context->writable);
+    context->writable = NULL;
     for (FWPS_CONNECT_REQUEST0 *r = context->request, *next; r; r = next) {
         next = r->previousVersion;
         mem_free(r);
     }
     records_free(&context->records);
-    context->magic = 0;
+    context->request = NULL; /* a handle that was not released finds nothing any more */
 }
 
 /* The records handle of the metadata is the classification's own list. */

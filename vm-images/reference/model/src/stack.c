@@ -61,7 +61,7 @@ static void send_reset(BOOL to_link, const struct address *from, UINT16 from_por
 }
 
 /* Tells the guest's socket at once that its connect is blocked (Windows fails the connect call; here it is refused). */
-static void refuse(const struct tuple *t, UINT32 sequence)
+void stack_refuse(const struct tuple *t, UINT32 sequence)
 {
     send_reset(FALSE, &t->remote, t->remote_port, &t->local, t->local_port, 0, sequence + 1);
 }
@@ -140,22 +140,24 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
         flow_release(*flow);
         *flow = NULL;
     }
+    if (*flow && (*flow)->held)
+        return FALSE;
     if (*flow) {
         if ((*flow)->redirected)
             packet_rewrite(packet, FALSE, &(*flow)->remote, (*flow)->remote_port);
-        return TRUE;
+        return reauthorize(*flow, packet);
     }
     if (!is_new)
         return TRUE;
     if (sent.protocol == IPPROTO_TCP && refused_before(&sent, sequence)) {
-        refuse(&sent, sequence);
+        stack_refuse(&sent, sequence);
         return FALSE;
     }
     *flow = ale_connect(packet, &absorb);
     if (!*flow) {
         if (!absorb && sent.protocol == IPPROTO_TCP) {
             refused_note(&sent, sequence);
-            refuse(&sent, sequence);
+            stack_refuse(&sent, sequence);
         }
         return FALSE;
     }
@@ -232,12 +234,21 @@ void stack_outbound(struct packet *packet, enum stack_start start)
     leave(packet, flow, permitted);
 }
 
-/* What follows INBOUND_TRANSPORT: authorization of the first packet, establishment, data. */
-static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale)
+static BOOL authorize_inbound(struct packet *packet, struct flow **flow, BOOL injected)
 {
     BOOL absorb;
+    if (*flow && (*flow)->held)
+        return ale_held_inbound(packet, flow, injected);
+    if (*flow)
+        return reauthorize(*flow, packet);
+    return (*flow = ale_accept(packet, &absorb)) != NULL;
+}
+
+/* What follows INBOUND_TRANSPORT: authorization of the first packet, establishment, data. */
+static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale, BOOL injected)
+{
     const uint8_t *tcp = packet_tcp(packet);
-    if (ale && !(*flow = ale_accept(packet, &absorb)))
+    if (ale && !authorize_inbound(packet, flow, injected))
         return FALSE;
     struct flow *f = *flow;
     if (!f)
@@ -272,7 +283,8 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
         flow_release(*flow);
         *flow = NULL;
     }
-    BOOL ale = !*flow && has_flows(packet) && (packet->tuple.protocol != IPPROTO_TCP || is_new_tcp(packet));
+    BOOL first = !*flow && has_flows(packet) && (packet->tuple.protocol != IPPROTO_TCP || is_new_tcp(packet));
+    BOOL ale = first || (*flow && ((*flow)->held || reauthorize_due(*flow)));
     view.flow = *flow;
     view.show = SHOW_PAYLOAD;
     view.ale_required = ale;
@@ -281,7 +293,7 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
         return FALSE;
     if (icmp_is_error(packet))
         return classify_icmp_error(packet);
-    return inbound_data(packet, flow, ale);
+    return inbound_data(packet, flow, ale, start == START_TRANSPORT && nbl_block_of(packet->nbl)->marks);
 }
 
 void stack_inbound(struct packet *packet, enum stack_start start)

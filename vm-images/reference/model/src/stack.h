@@ -19,6 +19,8 @@ struct view { /* what is to be seen at one classify */
     struct redirect_records *records;
     SOCKADDR_STORAGE *original;
     const struct tuple *embedded; /* in an ICMP error */
+    struct pend_point *pend; /* where FwpsPendOperation0 is allowed */
+    UINT32 reason;           /* of a reauthorization, else 0 */
 };
 void neighbour_learn(const struct address *address, const uint8_t *mac);
 extern FWP_BYTE_BLOB process_path; /* (metadata.c) */
@@ -36,5 +38,15 @@ BOOL stream_indicate(struct flow *flow, struct packet *packet); /* FALSE: the se
 void refused_note(const struct tuple *tuple, UINT32 sequence); /* (refused.c) a SYN whose connect was blocked */
 BOOL refused_before(const struct tuple *tuple, UINT32 sequence);
 UINT32 flow_flags(const struct flow *flow);
+SOCKADDR_STORAGE *ale_original(const struct flow *flow, SOCKADDR_STORAGE *room); /* NULL when it was not redirected */
+void stack_refuse(const struct tuple *sent, UINT32 sequence); /* resets a connect at the guest's end */
+
+/* (reauthorize.c) Connections whose authorization a callout put off. */
+void ale_hold(struct flow *flow, const struct packet *packet); /* with a reference for whoever resumes it, and a copy */
+void ale_go_on(struct flow *flow, struct packet *packet);      /* permitted; takes the packet */
+void ale_blocked(struct flow *flow, const struct packet *packet, BOOL absorb);
+void ale_resume_connect(void *flow, BOOL with_packet);
+void ale_resume_accept(void *flow, BOOL with_packet);
+BOOL ale_held_inbound(struct packet *packet, struct flow **flow, BOOL injected); /* FALSE: dropped */
 
 #endif
