@@ -353,6 +353,7 @@ int main(void)
     test_owners();
     test_rules();
     test_packets();
+    test_pend();
     printf("%d failures\n", failures);
     return failures;
 }

@@ -108,5 +108,6 @@ unsigned add_filter(UINT16 layer, unsigned sublayer, UINT32 action, unsigned cal
 
 void test_rules(void); /* rules_test.c */
 void test_packets(void); /* packets_test.c */
+void test_pend(void); /* pend_test.c */
 
 #endif
