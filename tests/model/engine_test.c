@@ -354,6 +354,9 @@ int main(void)
     test_rules();
     test_packets();
     test_pend();
+    test_families();
+    test_icmp();
+    test_redirect6();
     printf("%d failures\n", failures);
     return failures;
 }

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "rig.h"
+#include "watch.h"
 
 enum { IP = 0x45, OTHER = 0xc6336407 };
 NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *, ULONG, ADDRESS_FAMILY, const UCHAR *, const UCHAR *, int, UINT64,
@@ -16,115 +16,6 @@ NTSTATUS NTAPI FwpsQueryConnectionSioFormatRedirectRecords0(HANDLE, void *, SIZE
 void *NTAPI NdisGetDataBuffer(NET_BUFFER *, ULONG, void *, UINT32, UINT32);
 int NTAPI NdisRetreatNetBufferDataStart(NET_BUFFER *, ULONG, ULONG, void *);
 void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *, ULONG, BOOLEAN, void *);
-
-/* ---- the layers ---- */
-static const UINT16 path_layers[] = {
-    LAYER_ALE_CONNECT_REDIRECT_V4, LAYER_ALE_AUTH_CONNECT_V4, LAYER_ALE_AUTH_RECV_ACCEPT_V4, LAYER_ALE_FLOW_ESTABLISHED_V4,
-    LAYER_INBOUND_IPPACKET_V4, LAYER_OUTBOUND_IPPACKET_V4, LAYER_INBOUND_TRANSPORT_V4, LAYER_OUTBOUND_TRANSPORT_V4,
-    LAYER_STREAM_V4, LAYER_DATAGRAM_DATA_V4,
-};
-enum { PATH_LAYERS = sizeof path_layers / sizeof path_layers[0], SEEN_MAX = 32 };
-static struct seen {
-    UINT16 layer;
-    UINT32 irql, metadata, direction, first_byte, length;
-    BOOL has_data;
-} seen[SEEN_MAX];
-static unsigned seen_count;
-
-static UINT32 direction_of(const struct call *call)
-{
-    const struct layer_fact *layer = layer_by_id(call->values->layerId);
-    for (UINT32 i = 0; i < call->values->valueCount; i++)
-        if (layer->fields[i].condition == COND_DIRECTION)
-            return call->values->incomingValue[i].value.uint32;
-    return 99;
-}
-
-static void look(struct behaviour *b, struct call *call)
-{
-    struct seen *s = &seen[seen_count++ % SEEN_MAX];
-    NET_BUFFER_LIST *list = call->data;
-    memset(s, 0, sizeof *s);
-    s->layer = call->values->layerId;
-    s->irql = b->irql;
-    s->metadata = call->metadata->currentMetadataValues;
-    s->direction = direction_of(call);
-    s->has_data = call->data != NULL;
-    if (s->layer == LAYER_STREAM_V4) {
-        const FWPS_STREAM_CALLOUT_IO_PACKET0 *io = call->data;
-        list = io->streamData->netBufferListChain;
-        s->length = (UINT32)io->streamData->dataLength;
-    } else if (layer_v4(s->layer) == LAYER_ALE_CONNECT_REDIRECT_V4) {
-        list = NULL;
-    } else if (list) {
-        s->length = list->FirstNetBuffer->DataLength;
-    }
-    const uint8_t *bytes = list && s->length ? NdisGetDataBuffer(list->FirstNetBuffer, 1, NULL, 1, 0) : NULL;
-    s->first_byte = bytes ? *bytes : 0;
-    call->out->actionType = ACTION_PERMIT;
-}
-
-/* Which bits may be announced at the layers, by the metadata table of the documents (W233). */
-static const struct {
-    UINT16 layer;
-    UINT32 allowed;
-} allowed_metadata[] = {
-    {LAYER_ALE_CONNECT_REDIRECT_V4, 0xdc008030}, {LAYER_ALE_AUTH_CONNECT_V4, 0x8c06ccba}, {LAYER_ALE_AUTH_RECV_ACCEPT_V4, 0x8c04ccbe},
-    {LAYER_ALE_FLOW_ESTABLISHED_V4, 0x8c0080ba}, {LAYER_INBOUND_IPPACKET_V4, 0x1804}, {LAYER_OUTBOUND_IPPACKET_V4, 0x3c04},
-    {LAYER_INBOUND_TRANSPORT_V4, 0x8408cc6}, {LAYER_OUTBOUND_TRANSPORT_V4, 0x8038cc2}, {LAYER_STREAM_V4, 0x42},
-    {LAYER_DATAGRAM_DATA_V4, 0x8038c46},
-};
-
-static void check_metadata(const char *name)
-{
-    UINT32 beyond = 0;
-    for (unsigned i = 0; i < seen_count && i < SEEN_MAX; i++)
-        for (unsigned k = 0; k < PATH_LAYERS; k++)
-            if (allowed_metadata[k].layer == seen[i].layer)
-                beyond |= seen[i].metadata & ~allowed_metadata[k].allowed;
-    EXPECT(name, beyond, 0);
-}
-
-static const struct seen *at(UINT16 layer)
-{
-    static const struct seen nothing;
-    for (unsigned i = 0; i < seen_count && i < SEEN_MAX; i++)
-        if (seen[i].layer == layer)
-            return &seen[i];
-    return &nothing;
-}
-
-static UINT32 path_ids[PATH_LAYERS];
-
-static UINT32 owner_seven(const struct tuple *tuple)
-{
-    (void)tuple;
-    return 7;
-}
-
-static void watch_path(void)
-{
-    begin();
-    for (unsigned i = 0; i < PATH_LAYERS; i++) {
-        add_callout(50 + i, path_layers[i], &path_ids[i]);
-        register_callout(50 + i, 0);
-        add_filter(path_layers[i], 100, ACTION_CALLOUT_TERMINATING, 50 + i, 1, 0, NULL);
-    }
-    behave[0].instead = look;
-    seen_count = 0;
-    wire.owner = owner_seven;
-}
-
-static void watch_path_end(void)
-{
-    wire.owner = NULL;
-    end();
-    for (unsigned i = 0; i < PATH_LAYERS; i++)
-        FwpsCalloutUnregisterById0(path_ids[i]);
-}
-
-#define SAW(name, layer, member, wanted) EXPECT(name, at(layer)->member, wanted)
-#define BITS(name, layer, mask, wanted) EXPECT(name, at(layer)->metadata & (mask), wanted)
 
 static void test_udp_out(void)
 {

@@ -38,21 +38,28 @@ void to_guest(const uint8_t *frame, size_t length)
 size_t build(uint8_t *f, UINT32 from, UINT16 from_port, UINT32 to, UINT16 to_port, uint8_t protocol, uint8_t flags,
                     UINT32 sequence, const char *payload)
 {
+    struct address source = address_v4(from), destination = address_v4(to);
+    return build_between(f, &source, from_port, &destination, to_port, protocol, flags, sequence, payload);
+}
+
+size_t build_between(uint8_t *f, const struct address *from, UINT16 from_port, const struct address *to, UINT16 to_port,
+                     uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload)
+{
+    BOOL v6 = from->family == FAMILY_V6, icmp = protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
     size_t head = protocol == IPPROTO_TCP ? 20 : 8, size = strlen(payload);
-    struct packet view = {.frame = f, .length = ETHERNET + 20 + head + size, .outbound = TRUE};
+    struct packet view = {.frame = f, .outbound = TRUE};
     memset(f, 0, 2048);
     memset(f, 2, 12);
-    put16(f + 12, 0x800);
-    uint8_t *ip = f + ETHERNET, *t = ip + 20;
-    ip[0] = 0x45;
-    put16(ip + 2, (UINT16)(20 + head + size));
-    ip[8] = 64;
-    ip[9] = protocol;
-    put32(ip + 12, from);
-    put32(ip + 16, to);
+    put16(f + 12, v6 ? 0x86dd : 0x800);
+    uint8_t *ip = f + ETHERNET, *t = ip + ip_header(ip, from, to, protocol, head + size);
+    view.length = (size_t)(t - f) + head + size;
     put16(t, from_port);
     put16(t + 2, to_port);
-    if (protocol == IPPROTO_TCP) {
+    if (icmp) {
+        t[0] = (uint8_t)from_port;
+        t[1] = (uint8_t)to_port;
+        put32(t + 4, sequence);
+    } else if (protocol == IPPROTO_TCP) {
         put32(t + 4, sequence);
         put32(t + 8, acknowledged);
         t[12] = 0x50;

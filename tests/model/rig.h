@@ -59,6 +59,9 @@ void to_link(const uint8_t *frame, size_t length);
 void to_guest(const uint8_t *frame, size_t length);
 size_t build(uint8_t *f, UINT32 from, UINT16 from_port, UINT32 to, UINT16 to_port, uint8_t protocol, uint8_t flags,
              UINT32 sequence, const char *payload);
+/* Between addresses of either family; of ICMP the ports are type and code, the sequence its identifier and number. */
+size_t build_between(uint8_t *f, const struct address *from, UINT16 from_port, const struct address *to, UINT16 to_port,
+                     uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload);
 void guest_sends(UINT16 port, UINT32 to, UINT16 to_port, uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload);
 void link_sends(UINT32 from, UINT16 from_port, UINT16 port, uint8_t protocol, uint8_t flags, UINT32 sequence, const char *payload);
 BOOL datagram_passes(void); /* one UDP datagram from the guest: did it reach the link? */
@@ -109,5 +112,8 @@ unsigned add_filter(UINT16 layer, unsigned sublayer, UINT32 action, unsigned cal
 void test_rules(void); /* rules_test.c */
 void test_packets(void); /* packets_test.c */
 void test_pend(void); /* pend_test.c */
+void test_families(void); /* families_test.c */
+void test_icmp(void); /* icmp_test.c */
+void test_redirect6(void); /* redirect6_test.c */
 
 #endif

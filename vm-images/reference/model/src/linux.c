@@ -186,16 +186,16 @@ unsigned linux_interface_addresses(const char *name, int *index, struct address 
     return found + addresses_v6(name, out + found, room - found);
 }
 
-int64_t linux_packet_socket(const char *name, int *index)
+static int64_t bound_to_link(const char *name, uint16_t protocol, int *index)
 {
     struct ifreq_ request = {0};
-    int64_t fd = CALL(SYS_SOCKET, AF_PACKET_, SOCK_RAW_, ETH_P_ALL_BE);
+    int64_t fd = CALL(SYS_SOCKET, AF_PACKET_, SOCK_RAW_, protocol);
     if (fd < 0)
         return fd;
     name_copy(request.name, name);
     int64_t error = CALL(SYS_IOCTL, fd, SIOCGIFINDEX_, (intptr_t)&request);
     if (error >= 0) {
-        struct sockaddr_ll_ where = {.family = AF_PACKET_, .protocol = ETH_P_ALL_BE, .index = request.u.index};
+        struct sockaddr_ll_ where = {.family = AF_PACKET_, .protocol = protocol, .index = request.u.index};
         int one = 1;
         *index = request.u.index;
         call6(SYS_SETSOCKOPT, fd, SOL_PACKET_, PACKET_IGNORE_OUTGOING_, (intptr_t)&one, sizeof one, 0);
@@ -206,6 +206,17 @@ int64_t linux_packet_socket(const char *name, int *index)
         return error;
     }
     return fd;
+}
+
+int64_t linux_packet_socket(const char *name, int *index)
+{
+    return bound_to_link(name, ETH_P_ALL_BE, index);
+}
+
+int64_t linux_send_socket(const char *name)
+{
+    int index;
+    return bound_to_link(name, 0, &index);
 }
 
 int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing)

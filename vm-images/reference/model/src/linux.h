@@ -18,6 +18,7 @@ int64_t linux_write(int64_t fd, const void *buffer, size_t size);
 void linux_close(int64_t fd);
 int64_t linux_tap(const char *name, uint8_t mac[6]);                       /* fd or -errno */
 int64_t linux_packet_socket(const char *name, int *index);                 /* fd or -errno */
+int64_t linux_send_socket(const char *name);                               /* of the same kind, but deaf */
 int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing); /* from a packet socket */
 unsigned linux_interface_addresses(const char *name, int *index, struct address *out, unsigned room); /* how many it has */
 uint64_t linux_monotonic_ms(void);

@@ -331,6 +331,7 @@ struct wire {
     volatile LONG up; /* both ends are there; else whoever injects is told that TCP/IP is not ready (W244) */
     void (*to_link)(const uint8_t *frame, size_t length);  /* the test NIC */
     void (*to_guest)(const uint8_t *frame, size_t length); /* the TAP */
+    void (*to_loopback)(const uint8_t *frame, size_t length); /* for ::1: no NIC may bring it to the guest's stack */
     uint8_t guest_mac[6];
     struct address guest[GUEST_ADDRESSES]; /* the guest's own, unused ones without a family */
     UINT32 interface_index;

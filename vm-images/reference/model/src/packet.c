@@ -160,13 +160,15 @@ void packet_fix_sums(struct packet *packet)
         put16(ip + 10, 0);
         put16(ip + 10, ip_checksum(ip, packet->ihl, 0));
     }
-    BOOL icmp6 = v6 && protocol == IPPROTO_ICMPV6 && size >= 8 && !packet->fragment;
-    if (!packet->thl && !icmp6)
+    BOOL icmp = packet_is_icmp(packet) && size >= ICMP_HEADER && !packet->fragment;
+    if (!packet->thl && !icmp)
         return;
-    uint8_t *sum = transport + (icmp6 ? 2 : protocol == IPPROTO_TCP ? 16 : 6);
+    uint8_t *sum = transport + (icmp ? 2 : protocol == IPPROTO_TCP ? 16 : 6);
     UINT32 pseudo = protocol + (UINT32)size;
     for (int i = v6 ? 8 : 12; i < (v6 ? 40 : 20); i += 2)
         pseudo += get16(ip + i);
+    if (icmp && !v6)
+        pseudo = 0; /* the older ICMP has no pseudo header */
     put16(sum, 0);
     UINT16 value = ip_checksum(transport, size, pseudo);
     put16(sum, protocol == IPPROTO_UDP && !value ? 0xffff : value);

@@ -8,7 +8,7 @@
 enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250 };
 
 static const char tap_name[] = "wfp0", nic_name[] = "test0";
-static int64_t tap = -1, nic = -1;
+static int64_t tap = -1, nic = -1, loopback = -1;
 
 static void write_link(const uint8_t *frame, size_t length)
 {
@@ -18,6 +18,12 @@ static void write_link(const uint8_t *frame, size_t length)
 static void write_guest(const uint8_t *frame, size_t length)
 {
     linux_write(tap, frame, length);
+}
+
+/* What comes from a NIC for ::1 Linux drops; what comes from its loopback interface it takes. */
+static void write_loopback(const uint8_t *frame, size_t length)
+{
+    linux_write(loopback, frame, length);
 }
 
 static DWORD WINAPI pump_out(void *unused)
@@ -158,7 +164,11 @@ BOOL pumps_start(void)
         linux_close(tap);
         return FALSE;
     }
+    loopback = linux_send_socket("lo");
+    if (loopback < 0)
+        model_log("cannot open the loopback interface: errno %d; no redirection to ::1", (int)-loopback);
     wire.to_link = write_link;
+    wire.to_loopback = write_loopback;
     wire.to_guest = write_guest;
     linux_interface_addresses(tap_name, &index, wire.guest, GUEST_ADDRESSES);
     wire.interface_index = (UINT32)index;

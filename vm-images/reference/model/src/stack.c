@@ -28,7 +28,12 @@ static void deliver_out(struct packet *packet, struct flow *flow)
     COUNT(passed_out);
     if (flow && flow->redirected_local) {
         packet_rewrite(packet, TRUE, &flow->original, flow->local_port);
-        to_guest(packet->frame, packet->end);
+        if (flow->remote.family == FAMILY_V6 && address_is_loopback(&flow->remote)) {
+            memset(packet->frame, 0, 12); /* the loopback interface has no addresses */
+            wire.to_loopback(packet->frame, packet->end);
+        } else {
+            to_guest(packet->frame, packet->end);
+        }
     } else {
         wire.to_link(packet->frame, packet->end);
     }
