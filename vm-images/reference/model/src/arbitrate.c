@@ -55,6 +55,8 @@ void filters_publish(struct session *committing)
     }
     for (unsigned i = 0; i < LAYERS_MAX; i++) {
         struct layer_filters *old = published[i];
+        if (!old && !made[i])
+            continue;
         if (old && made[i] && old->count == made[i]->count &&
             !memcmp(old->filter, made[i]->filter, old->count * sizeof old->filter[0])) {
             mem_free(made[i]);
@@ -76,6 +78,9 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
                           const FWPS_INCOMING_VALUES0 *values, UINT64 flow_context, FWPS_CLASSIFY_OUT0 *out)
 {
     UINT32 before = irql_enter(what->irql);
+    struct thread *thread = thread_now();
+    thread->classify = what;
+    thread->knows_own = thread->means_to_modify = FALSE;
     COUNT(classifies);
     if (callout->version == 0) {
         if (what->context && what->context->request)
@@ -86,6 +91,11 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
         CLASSIFY_FN1 function = (CLASSIFY_FN1)(uintptr_t)callout->functions.classifyFn;
         function(values, &what->metadata, what->layer_data, what->context, &filter->view, flow_context, out);
     }
+    thread->classify = NULL;
+    if (thread->knows_own && out->actionType == ACTION_BLOCK) /* W258 */
+        model_lint("callout %u blocks at %s what it has been told is its own injected packet", callout->id, what->layer->name);
+    if (thread->means_to_modify && !(out->actionType == ACTION_BLOCK && (out->flags & OUT_FLAG_ABSORB) && !(out->rights & RIGHT_ACTION_WRITE)))
+        model_lint("callout %u keeps a packet of %s to modify it, and does not absorb it for good", callout->id, what->layer->name); /* W268 */
     irql_leave(before, what->irql, "classifyFn");
 }
 

@@ -1,45 +1,19 @@
 /*
  * Packet injection (W238 to W274): handles, one worker that puts injected packets on their way in the order in which
- * they were injected, and the state by which a driver recognises its own.
+ * they were injected, and the state by which a driver recognises its own. What happens to a packet is in inject_run.c.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
 
-#include "model.h"
-
-enum { PACKET_MAX = 65535 };
-
-struct injector {
-    struct injector *next;
-    UINT64 id;
-    UINT32 types;
-    ADDRESS_FAMILY family;
-    BOOL closing;
-    unsigned pending;
-};
-
-enum path { NETWORK_SEND, NETWORK_RECEIVE, TRANSPORT_SEND, TRANSPORT_RECEIVE };
-
-struct job {
-    struct job *next;
-    enum path path;
-    struct injector *injector;
-    HANDLE context;
-    NET_BUFFER_LIST *nbl;
-    INJECT_COMPLETE complete;
-    HANDLE complete_context;
-    UINT64 endpoint;
-    const FWPS_TRANSPORT_SEND_PARAMS1 *arguments;
-    uint8_t family; /* of remote */
-    UCHAR *remote; /* in the driver's memory, valid until completion (W250) */
-};
+#include "inject.h"
 
 static SRWLOCK inject_lock = SRWLOCK_INIT; /* all below */
 static struct injector *injectors;
 static UINT64 last_id;
 static struct job *queue, **queue_end = &queue;
 static CONDITION_VARIABLE queued = CONDITION_VARIABLE_INIT, drained = CONDITION_VARIABLE_INIT;
+static volatile LONG not_ready;
 
 static struct injector *find(HANDLE handle)
 {
@@ -49,12 +23,33 @@ static struct injector *find(HANDLE handle)
     return injector;
 }
 
+void inject_not_ready(unsigned times)
+{
+    InterlockedExchange(&not_ready, (LONG)(times < 1000 ? times : 1000));
+}
+
+/* Before tcpip.sys is up (W238, W244), or as if. */
+static BOOL stack_is_ready(void)
+{
+    LONG left = not_ready;
+    while (left > 0) {
+        LONG seen = InterlockedCompareExchange(&not_ready, left - 1, left);
+        if (seen == left)
+            return FALSE;
+        left = seen;
+    }
+    return wire.up != 0;
+}
+
 NTSTATUS NTAPI FwpsInjectionHandleCreate0(ADDRESS_FAMILY family, UINT32 flags, HANDLE *handle)
 {
-    if (!handle || flags & ~0x3fu || ((flags & INJECT_NETWORK) && family == AF_UNSPEC))
+    if (!handle || flags & ~0x3fu || (family != AF_UNSPEC && family != AF_INET && family != AF_INET6) ||
+        ((flags & INJECT_NETWORK) && family == AF_UNSPEC)) /* W240 */
         return STATUS_INVALID_PARAMETER;
+    if (!stack_is_ready())
+        return STATUS_FWP_TCPIP_NOT_READY;
     struct injector *made = mem_alloc(sizeof *made);
-    made->types = flags ? flags : INJECT_TRANSPORT | INJECT_STREAM | INJECT_FORWARD;
+    made->types = flags ? flags : INJECT_TRANSPORT | INJECT_STREAM | INJECT_FORWARD; /* W239 */
     made->family = family;
     AcquireSRWLockExclusive(&inject_lock);
     made->id = ++last_id;
@@ -86,25 +81,33 @@ NTSTATUS NTAPI FwpsInjectionHandleDestroy0(HANDLE handle)
     return STATUS_SUCCESS;
 }
 
+static NTSTATUS admit(HANDLE handle, UINT32 type, struct injector **out)
+{
+    struct injector *injector = *out = find(handle);
+    if (!injector)
+        return STATUS_INVALID_HANDLE;
+    if (injector->closing)
+        return STATUS_FWP_INJECT_HANDLE_CLOSING; /* W242 */
+    return injector->types & type ? STATUS_SUCCESS : STATUS_FWP_INJECT_HANDLE_STALE; /* W243 */
+}
+
 static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UINT32 flags, const char *function)
 {
-    NTSTATUS status = STATUS_SUCCESS;
-    if (flags)
+    BOOL mac = type == INJECT_L2;
+    if (flags) /* W247 */
         model_lint("%s with reserved flags 0x%x", function, flags);
-    if (!wanted->nbl || !wanted->complete)
+    if (!wanted->nbl || (!wanted->complete && !mac))
         return STATUS_FWP_NULL_POINTER;
-    if (!wire.up)
+    if (wanted->nbl->Next && !mac) { /* W260: a group of fragments is one packet first; elsewhere a packet is one list */
+        model_lint("%s with a chain of NET_BUFFER_LISTs", function);
+        return STATUS_INVALID_PARAMETER;
+    }
+    if (!stack_is_ready())
         return STATUS_FWP_TCPIP_NOT_READY;
     struct job *job = mem_alloc(sizeof *job);
     *job = *wanted;
     AcquireSRWLockExclusive(&inject_lock);
-    job->injector = find(handle);
-    if (!job->injector)
-        status = STATUS_INVALID_HANDLE;
-    else if (job->injector->closing)
-        status = STATUS_FWP_INJECT_HANDLE_CLOSING;
-    else if (!(job->injector->types & type))
-        status = STATUS_FWP_INJECT_HANDLE_STALE;
+    NTSTATUS status = admit(handle, type, &job->injector);
     if (!status) {
         job->injector->pending++;
         *queue_end = job;
@@ -117,6 +120,18 @@ static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UI
     return status;
 }
 
+/* Of what a classifyFn may not do to the packet that it is being shown (W253, W254). */
+static void check_inline(const NET_BUFFER_LIST *nbl, BOOL receive)
+{
+    const struct classification *now = thread_now()->classify;
+    const struct nbl_block *block = nbl_block_of(nbl);
+    UINT16 layer = now ? layer_v4(now->layer->id) : 0;
+    if (now && (layer == LAYER_INBOUND_TRANSPORT_V4 || layer == LAYER_OUTBOUND_TRANSPORT_V4) && now->protocol == IPPROTO_TCP)
+        model_lint("TCP is injected from classifyFn at %s: it must be left to a DPC or a work item", now->layer->name);
+    if (receive && block && block->ale_required)
+        model_lint("a packet that ALE has yet to authorize is injected at the transport layer");
+}
+
 NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE handle, HANDLE context, UINT32 flags, ULONG compartment, NET_BUFFER_LIST *nbl,
                                            INJECT_COMPLETE complete, HANDLE complete_context)
 {
@@ -125,13 +140,38 @@ NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE handle, HANDLE context, UINT32
     return enqueue(handle, &job, INJECT_NETWORK, flags, "FwpsInjectNetworkSendAsync0");
 }
 
+static void check_interface(ULONG if_index, const char *function)
+{
+    if (if_index && if_index != wire.interface_index) /* W273 */
+        model_lint("%s names interface %u, the packets' is %u", function, (unsigned)if_index, wire.interface_index);
+}
+
 NTSTATUS NTAPI FwpsInjectNetworkReceiveAsync0(HANDLE handle, HANDLE context, UINT32 flags, ULONG compartment, ULONG if_index,
                                               ULONG sub_interface, NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete,
                                               HANDLE complete_context)
 {
     struct job job = {.path = NETWORK_RECEIVE, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context};
-    (void)compartment, (void)if_index, (void)sub_interface;
+    (void)compartment, (void)sub_interface;
+    check_interface(if_index, "FwpsInjectNetworkReceiveAsync0");
     return enqueue(handle, &job, INJECT_NETWORK, flags, "FwpsInjectNetworkReceiveAsync0");
+}
+
+NTSTATUS NTAPI FwpsInjectForwardAsync0(HANDLE handle, HANDLE context, UINT32 flags, ADDRESS_FAMILY family, ULONG compartment,
+                                       ULONG if_index, NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete, HANDLE complete_context)
+{
+    struct job job = {.path = FORWARD, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context};
+    (void)family, (void)compartment, (void)if_index;
+    return enqueue(handle, &job, INJECT_FORWARD, flags, "FwpsInjectForwardAsync0");
+}
+
+static NTSTATUS send_transport(HANDLE handle, struct job *job, UINT32 flags, ADDRESS_FAMILY family)
+{
+    job->family = (uint8_t)family;
+    if (job->remote && family != AF_INET && family != AF_INET6)
+        return STATUS_INVALID_PARAMETER;
+    if (job->nbl)
+        check_inline(job->nbl, FALSE);
+    return enqueue(handle, job, INJECT_TRANSPORT, flags, "FwpsInjectTransportSendAsync");
 }
 
 NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE handle, HANDLE context, UINT64 endpoint, UINT32 flags,
@@ -139,21 +179,26 @@ NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE handle, HANDLE context, UINT
                                              NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete, HANDLE complete_context)
 {
     struct job job = {.path = TRANSPORT_SEND, .context = context, .nbl = nbl, .complete = complete,
-                      .complete_context = complete_context, .endpoint = endpoint,
-                      .family = (uint8_t)family, .remote = arguments ? arguments->remoteAddress : NULL};
+                      .complete_context = complete_context, .endpoint = endpoint};
     (void)compartment;
-    if (job.remote && family != AF_INET && family != AF_INET6)
-        return STATUS_INVALID_PARAMETER;
-    return enqueue(handle, &job, INJECT_TRANSPORT, flags, "FwpsInjectTransportSendAsync");
+    if (arguments) {
+        job.remote = arguments->remoteAddress;
+        job.include = arguments->headerIncludeHeaderLength ? arguments->headerIncludeHeader : NULL;
+        job.include_length = job.include ? arguments->headerIncludeHeaderLength : 0;
+    }
+    return send_transport(handle, &job, flags, family);
 }
 
+/* FWPS_TRANSPORT_SEND_PARAMS0 is the beginning of version 1: it ends before the header of header-include sockets. */
 NTSTATUS NTAPI FwpsInjectTransportSendAsync0(HANDLE handle, HANDLE context, UINT64 endpoint, UINT32 flags,
                                              FWPS_TRANSPORT_SEND_PARAMS1 *arguments, ADDRESS_FAMILY family, ULONG compartment,
                                              NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete, HANDLE complete_context)
 {
-    /* FWPS_TRANSPORT_SEND_PARAMS0 begins like version 1, and only the address is used here */
-    return FwpsInjectTransportSendAsync1(handle, context, endpoint, flags, arguments, family, compartment, nbl, complete,
-                                         complete_context);
+    struct job job = {.path = TRANSPORT_SEND, .context = context, .nbl = nbl, .complete = complete,
+                      .complete_context = complete_context, .endpoint = endpoint,
+                      .remote = arguments ? arguments->remoteAddress : NULL};
+    (void)compartment;
+    return send_transport(handle, &job, flags, family);
 }
 
 NTSTATUS NTAPI FwpsInjectTransportReceiveAsync0(HANDLE handle, HANDLE context, void *reserved, UINT32 flags, ADDRESS_FAMILY family,
@@ -161,8 +206,38 @@ NTSTATUS NTAPI FwpsInjectTransportReceiveAsync0(HANDLE handle, HANDLE context, v
                                                 INJECT_COMPLETE complete, HANDLE complete_context)
 {
     struct job job = {.path = TRANSPORT_RECEIVE, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context};
-    (void)reserved, (void)family, (void)compartment, (void)if_index, (void)sub_interface;
+    (void)family, (void)compartment, (void)sub_interface;
+    if (reserved)
+        model_lint("FwpsInjectTransportReceiveAsync0 with a reserved pointer that is not NULL");
+    check_interface(if_index, "FwpsInjectTransportReceiveAsync0");
+    if (nbl)
+        check_inline(nbl, TRUE);
     return enqueue(handle, &job, INJECT_TRANSPORT, flags, "FwpsInjectTransportReceiveAsync0");
+}
+
+static NTSTATUS inject_mac(HANDLE handle, struct job *job, UINT32 flags, UINT16 ethernet, UINT16 native, const char *function)
+{
+    if (job->layer != ethernet && job->layer != native)
+        return STATUS_INVALID_PARAMETER;
+    return enqueue(handle, job, INJECT_L2, flags, function);
+}
+
+NTSTATUS NTAPI FwpsInjectMacSendAsync0(HANDLE handle, HANDLE context, UINT32 flags, UINT16 layer, ULONG if_index, ULONG port,
+                                       NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete, HANDLE complete_context)
+{
+    struct job job = {.path = MAC_SEND, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context, .layer = layer};
+    (void)port;
+    check_interface(if_index, "FwpsInjectMacSendAsync0");
+    return inject_mac(handle, &job, flags, LAYER_OUTBOUND_MAC_FRAME_ETHERNET, LAYER_OUTBOUND_MAC_FRAME_NATIVE, "FwpsInjectMacSendAsync0");
+}
+
+NTSTATUS NTAPI FwpsInjectMacReceiveAsync0(HANDLE handle, HANDLE context, UINT32 flags, UINT16 layer, ULONG if_index, ULONG port,
+                                          NET_BUFFER_LIST *nbl, INJECT_COMPLETE complete, HANDLE complete_context)
+{
+    struct job job = {.path = MAC_RECEIVE, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context, .layer = layer};
+    (void)port;
+    check_interface(if_index, "FwpsInjectMacReceiveAsync0");
+    return inject_mac(handle, &job, flags, LAYER_INBOUND_MAC_FRAME_ETHERNET, LAYER_INBOUND_MAC_FRAME_NATIVE, "FwpsInjectMacReceiveAsync0");
 }
 
 UINT32 NTAPI FwpsQueryPacketInjectionState0(HANDLE handle, const NET_BUFFER_LIST *nbl, HANDLE *context)
@@ -179,66 +254,31 @@ UINT32 NTAPI FwpsQueryPacketInjectionState0(HANDLE handle, const NET_BUFFER_LIST
             continue;
         if (context)
             *context = block->mark[i].context;
+        thread_now()->knows_own = TRUE;
         return i == block->marks - 1 ? 1 : 3;
     }
     return 2;
 }
 
-static size_t header_size(uint8_t family)
+static void complete(const struct job *job, NET_BUFFER_LIST *nbl)
 {
-    return family == FAMILY_V6 ? 40 : 20;
+    if (!job->complete)
+        return;
+    UINT32 before = irql_enter(IRQL_DISPATCH); /* as from a miniport's send completion or a receive DPC (W246) */
+    job->complete(job->complete_context, nbl, TRUE);
+    irql_leave(before, IRQL_DISPATCH, "completionFn");
 }
 
-/* In front of a transport header: the IP header that the stack would build. */
-static size_t build_ip(uint8_t *ip, const struct job *job, size_t transport_size)
+/* One list and its completion; of a chain at the MAC layers the first list alone, then the rest (W270). */
+static void work_off(const struct job *job)
 {
-    struct flow *flow = job->endpoint ? flow_find_id(job->endpoint) : NULL;
-    struct address remote = address_of(job->family, job->remote);
-    const struct address *own = wire_address(job->family), *local = flow ? &flow->local : own ? own : &remote;
-    const uint8_t *transport = ip + header_size(job->family);
-    BOOL udp = transport_size >= 8 && get16(transport + 4) == transport_size;
-    size_t size = ip_header(ip, local, &remote, flow ? flow->protocol : udp ? IPPROTO_UDP : IPPROTO_TCP, transport_size);
-    /* The header is the stack's, the transport checksum the driver's: what it gave goes out as it is. */
-    if (job->family == FAMILY_V4)
-        put16(ip + 10, ip_checksum(ip, size, 0));
-    flow_release(flow);
-    return size + transport_size;
-}
-
-static NTSTATUS run(struct job *job)
-{
-    static uint8_t frame[ETHERNET + 40 + PACKET_MAX]; /* by the one worker */
-    BOOL outbound = job->path == NETWORK_SEND || job->path == TRANSPORT_SEND;
-    BOOL build = job->path == TRANSPORT_SEND && job->remote;
-    uint8_t *ip = frame + ETHERNET;
-    for (NET_BUFFER *nb = job->nbl->FirstNetBuffer; nb; nb = nb->Next) {
-        size_t length = nb_copy(nb, ip + (build ? header_size(job->family) : 0), PACKET_MAX - 40);
-        if (build)
-            length = build_ip(ip, job, length);
-        if (!stack_frame_for(outbound, ip, frame))
-            return STATUS_UNSUCCESSFUL;
-        struct packet *packet = packet_new(frame, ETHERNET + length, outbound);
-        if (!packet)
-            return STATUS_DATA_NOT_ACCEPTED;
-        struct nbl_block *to = nbl_block_of(packet->nbl), *from = nbl_block_of(job->nbl);
-        if (from) {
-            to->marks = from->marks;
-            memcpy(to->mark, from->mark, sizeof to->mark);
-        }
-        if (to->marks == MARKS_MAX) {
-            memmove(to->mark, to->mark + 1, (MARKS_MAX - 1) * sizeof to->mark[0]);
-            to->marks--;
-        }
-        to->mark[to->marks].handle = job->injector->id;
-        to->mark[to->marks++].context = job->context;
-        COUNT(injected);
-        enum stack_start start = job->path == TRANSPORT_SEND || job->path == TRANSPORT_RECEIVE ? START_TRANSPORT : START_NETWORK;
-        if (outbound)
-            stack_outbound(packet, start);
-        else
-            stack_inbound(packet, start);
-    }
-    return STATUS_SUCCESS;
+    NET_BUFFER_LIST *first = job->nbl, *rest = first->Next;
+    for (NET_BUFFER_LIST *nbl = first; nbl; nbl = nbl->Next)
+        nbl->Status = inject_list(job, nbl);
+    first->Next = NULL;
+    complete(job, first);
+    if (rest)
+        complete(job, rest);
 }
 
 static DWORD WINAPI worker(void *unused)
@@ -254,10 +294,7 @@ static DWORD WINAPI worker(void *unused)
             queue_end = &queue;
         ReleaseSRWLockExclusive(&inject_lock);
 
-        job->nbl->Status = run(job);
-        UINT32 before = irql_enter(IRQL_DISPATCH); /* as from a miniport's send completion or a receive DPC (W246) */
-        job->complete(job->complete_context, job->nbl, TRUE);
-        irql_leave(before, IRQL_DISPATCH, "completionFn");
+        work_off(job);
 
         AcquireSRWLockExclusive(&inject_lock);
         job->injector->pending--;
@@ -271,41 +308,4 @@ static DWORD WINAPI worker(void *unused)
 void inject_start(void)
 {
     CloseHandle(CreateThread(NULL, 0, worker, NULL, 0, NULL));
-}
-
-NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *nbl, ULONG include_length, ADDRESS_FAMILY family,
-                                                        const UCHAR *source, const UCHAR *remote, int protocol, UINT64 endpoint,
-                                                        const void *control, ULONG control_length, UINT32 flags, void *reserved,
-                                                        ULONG if_index, ULONG sub_interface);
-int NTAPI NdisRetreatNetBufferDataStart(NET_BUFFER *nb, ULONG delta, ULONG backfill, void *allocate);
-void *NTAPI NdisGetDataBuffer(NET_BUFFER *nb, ULONG needed, void *storage, UINT32 multiple, UINT32 offset);
-
-/* Only contiguous packets: header and payload in one MDL, as the model indicates them. */
-NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *nbl, ULONG include_length, ADDRESS_FAMILY family,
-                                                        const UCHAR *source, const UCHAR *remote, int protocol, UINT64 endpoint,
-                                                        const void *control, ULONG control_length, UINT32 flags, void *reserved,
-                                                        ULONG if_index, ULONG sub_interface)
-{
-    (void)endpoint, (void)control, (void)control_length, (void)flags, (void)reserved, (void)if_index, (void)sub_interface;
-    if (!nbl || !source || !remote || (family != AF_INET && family != AF_INET6))
-        return STATUS_INVALID_PARAMETER;
-    struct address from = address_of((uint8_t)family, source), to = address_of((uint8_t)family, remote);
-    for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb; nb = nb->Next) {
-        if (!include_length)
-            NdisRetreatNetBufferDataStart(nb, (ULONG)header_size((uint8_t)family), 0, NULL);
-        ULONG head = include_length ? include_length : (ULONG)header_size((uint8_t)family);
-        uint8_t *ip = NdisGetDataBuffer(nb, nb->DataLength, NULL, 1, 0);
-        if (!ip) {
-            model_log("FwpsConstructIpHeaderForTransportPacket0 on a packet in several MDLs is not modelled");
-            return STATUS_NOT_SUPPORTED;
-        }
-        struct packet view = {.frame = ip - ETHERNET, .ip = ETHERNET, .ihl = head, .end = ETHERNET + nb->DataLength};
-        view.thl = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP ? 8 : 0;
-        view.tuple.protocol = (uint8_t)protocol;
-        ip_header(ip, &from, &to, (uint8_t)protocol, nb->DataLength - (family == AF_INET6 ? head : 20));
-        if (family == AF_INET)
-            ip[0] = (uint8_t)(0x40 | head / 4);
-        packet_fix_sums(&view);
-    }
-    return STATUS_SUCCESS;
 }

@@ -68,6 +68,18 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
     case COND_IP_REMOTE_ADDRESS:
         put_address(value, &t->remote);
         return;
+    case COND_IP_SOURCE_ADDRESS: /* of a packet that is forwarded: it came in */
+        put_address(value, &t->remote);
+        return;
+    case COND_IP_DESTINATION_ADDRESS:
+        put_address(value, &t->local);
+        return;
+    case COND_SOURCE_INTERFACE_INDEX:
+        value->uint32 = view->forwarded_to_second ? wire.interface_index : wire.second.index;
+        return;
+    case COND_DESTINATION_INTERFACE_INDEX:
+        value->uint32 = view->forwarded_to_second ? wire.second.index : wire.interface_index;
+        return;
     case COND_IP_LOCAL_PORT:
         value->uint16 = t->local_port;
         return;
@@ -113,6 +125,9 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         put_embedded(value, field->condition, view->embedded);
         return;
     case COND_IP_LOCAL_INTERFACE:
+    case COND_IP_FORWARD_INTERFACE:
+    case COND_IP_PHYSICAL_ARRIVAL_INTERFACE:
+    case COND_IP_PHYSICAL_NEXTHOP_INTERFACE:
     case COND_IP_ARRIVAL_INTERFACE:
     case COND_IP_NEXTHOP_INTERFACE:
         value->uint64 = &interface_luid;
@@ -138,7 +153,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
     const struct layer_fact *layer = layer_by_id(layer_id);
     struct classify_context *own = view->pend ? context_new(layer_id) : NULL; /* redirect layers bring theirs */
     struct classification what = {.layer = layer, .flow = view->flow, .layer_data = view->layer_data,
-                                  .context = own ? own : view->context, .pend = view->pend,
+                                  .context = own ? own : view->context, .pend = view->pend, .protocol = view->tuple->protocol,
                                   .irql = (view->packet ? view->packet->outbound : view->outbound) ? IRQL_PASSIVE : IRQL_DISPATCH};
     FWPS_INCOMING_VALUE0 slots[FIELDS_MAX + POISON_SLOTS];
     MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
@@ -152,6 +167,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
         size_t at = view->show == SHOW_IP ? p->ip : view->show == SHOW_TRANSPORT ? p->ip + p->ihl : p->payload;
         at += view->show == SHOW_QUOTED ? ICMP_HEADER : 0;
         what.nbl = what.layer_data = p->nbl;
+        nbl_block_of(p->nbl)->ale_required = view->ale_required;
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }
     struct verdict verdict = classify(&what);

@@ -55,3 +55,12 @@ void model_unimplemented(const char *function)
 {
     model_log("UNIMPLEMENTED: a driver called %s, which the reference guest does not model", function);
 }
+
+#ifdef MODEL_CHECKED
+void model_broken(const char *condition, const char *file, int line)
+{
+    printf("BROKEN %s:%d: %s\n", file, line, condition);
+    fflush(stdout);
+    ExitProcess(3);
+}
+#endif

@@ -47,6 +47,8 @@ struct thread {
     volatile LONG64 reading; /* epoch in which the outermost read began, 0 = none */
     unsigned depth;
     UINT32 irql;
+    const struct classification *classify; /* whose classifyFn runs */
+    BOOL knows_own, means_to_modify;       /* what that function asked for: W258, W268 */
 };
 struct thread *thread_now(void);
 void read_begin(struct thread *thread); /* what is found in published arrays stays until the end */
@@ -154,6 +156,7 @@ struct classification {
     struct flow *flow;    /* referenced by the caller, or NULL */
     struct classify_context *context; /* where a classify handle can be acquired, else NULL */
     struct pend_point *pend;          /* where FwpsPendOperation0 is allowed, else NULL */
+    uint8_t protocol;     /* 0 below IP */
     UINT32 irql;          /* at which classifyFn runs */
 };
 struct verdict {
@@ -272,22 +275,48 @@ struct injection_mark {
     HANDLE context;
 };
 enum { MARKS_MAX = 6 };
+enum tag_event { /* FWPS_NET_BUFFER_LIST_EVENT_TYPE0, those that the model has */
+    TAG_EVENT_CLONED = 2,
+    TAG_EVENT_DUPLICATED = 3,
+    TAG_EVENT_REMOVED = 5,
+    TAG_EVENT_SENT = 6,
+    TAG_EVENT_RECEIVED = 7,
+    TAG_EVENT_CLONED_BY_NDIS = 12,
+};
+struct nbl_part {
+    NET_BUFFER nb;
+    MDL *chain; /* as it was cloned */
+};
 struct nbl_block { /* precedes every NET_BUFFER_LIST that the model makes */
     UINT32 magic;
     LONG references;
     void *data;  /* freed with the block, or NULL */
+    BOOL is_clone, ale_required; /* W254: last seen where ALE was yet to come */
     unsigned marks;
     struct injection_mark mark[MARKS_MAX];
-    UINT64 padding;
-    NET_BUFFER_LIST nbl;
-    NET_BUFFER nb;
+    struct nbl_tag *tags; /* (tags.c) and who is told of them, whichever module the event is in */
+    void (*tag_event)(struct nbl_block *block, UINT32 event, NET_BUFFER_LIST *changed, BOOL last);
+    struct nbl_part *more; /* of a clone: the second NET_BUFFER and those after it */
+    unsigned more_count;
+    MDL *chain; /* of a clone's first one */
+    __attribute__((aligned(16))) NET_BUFFER_LIST nbl;
+    __attribute__((aligned(16))) NET_BUFFER nb;
     MDL mdl;
 };
 NET_BUFFER_LIST *nbl_wrap(void *buffer, size_t buffer_size, size_t offset, size_t length); /* takes the buffer */
+NET_BUFFER_LIST *nbl_over(HANDLE pool, MDL *chain, ULONG offset, ULONG length);
+NET_BUFFER_LIST *nbl_clone(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, UINT32 event);
+BOOL nbl_is_restored(const struct nbl_block *clone); /* its MDL chains are those that it was cloned with */
 struct nbl_block *nbl_block_of(const NET_BUFFER_LIST *nbl); /* NULL when not the model's */
 void nbl_release(NET_BUFFER_LIST *nbl);
+void nbl_inherit(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin); /* who injected it; origin may be NULL */
+void nbl_leaves(NET_BUFFER_LIST *nbl, BOOL outbound); /* the stack: its tags go */
 void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
-size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room);
+size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room); /* how many bytes there were, whatever the lengths say */
+uint8_t *nb_rebuild(NET_BUFFER *nb, size_t size); /* makes the packet end where it did, contiguous, of that size */
+BOOL nb_is_aligned(const NET_BUFFER *nb); /* its first byte, to a pointer's size */
+HANDLE pool_make(BOOL net_buffers);
+BOOL pool_has_net_buffers(HANDLE pool);
 
 /* ---- packets (packet.c, ipv6.c, icmp.c) ---- */
 enum { HEADROOM = 128, ETHERNET = 14, ICMP_HEADER = 8 };
@@ -326,7 +355,14 @@ BOOL icmp_embedded(const struct packet *packet, struct tuple *out);
 
 /* ---- the stack (stack.c, neighbours.c) ---- */
 enum { GUEST_ADDRESSES = 8 };
-enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK };
+enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK, START_REASSEMBLED };
+struct second_interface { /* packets for its network are forwarded */
+    void (*to_link)(const uint8_t *frame, size_t length); /* NULL: there is none */
+    struct address network;
+    unsigned prefix; /* bits */
+    UINT32 index;
+    uint8_t mac[6], peer_mac[6];
+};
 struct wire {
     volatile LONG up; /* both ends are there; else whoever injects is told that TCP/IP is not ready (W244) */
     void (*to_link)(const uint8_t *frame, size_t length);  /* the test NIC */
@@ -335,6 +371,7 @@ struct wire {
     uint8_t guest_mac[6];
     struct address guest[GUEST_ADDRESSES]; /* the guest's own, unused ones without a family */
     UINT32 interface_index;
+    struct second_interface second;
     UINT32 (*owner)(const struct tuple *tuple); /* process id of the socket, 0 = unknown; may be NULL */
 };
 extern struct wire wire;
@@ -342,6 +379,7 @@ const struct address *wire_address(uint8_t family); /* the guest's first of a fa
 BOOL wire_is_guest(const struct address *address);  /* one of its own, or loopback */
 void stack_from_guest(const uint8_t *frame, size_t length);
 void stack_from_link(const uint8_t *frame, size_t length);
+void stack_from_second(const uint8_t *frame, size_t length); /* (forward.c) */
 void stack_outbound(struct packet *packet, enum stack_start start); /* takes the packet */
 void stack_inbound(struct packet *packet, enum stack_start start);
 void stack_abort(struct flow *flow); /* resets a TCP flow at the guest's end and the peer's */
@@ -349,7 +387,10 @@ BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET])
 
 UINT32 owner_of_socket(const struct tuple *tuple); /* (owner.c) what wire.owner is in the guest */
 
+struct packet *fragments_take(const struct packet *fragment); /* the packet that it completes, or NULL */
+
 /* ---- injection (inject.c) ---- */
+void inject_not_ready(unsigned times); /* the next so many calls are told that TCP/IP is not ready (W238, W244) */
 void inject_start(void); /* starts the worker thread */
 
 #endif

@@ -3,18 +3,15 @@
 
 #include "model.h"
 
-NTSTATUS NTAPI FwpsAllocateNetBufferAndNetBufferList0(HANDLE pool, USHORT context_size, USHORT context_backfill, MDL *chain,
-                                                      ULONG offset, SIZE_T length, NET_BUFFER_LIST **out);
-NTSTATUS NTAPI FwpsAllocateCloneNetBufferList0(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, ULONG flags,
-                                               NET_BUFFER_LIST **clone);
 int NTAPI NdisRetreatNetBufferDataStart(NET_BUFFER *nb, ULONG delta, ULONG backfill, void *allocate);
 void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *nb, ULONG delta, BOOLEAN free_mdl, void *free);
 
 
-HANDLE NTAPI NdisAllocateNetBufferListPool(HANDLE owner, const void *parameters)
+/* NET_BUFFER_LIST_POOL_PARAMETERS: a header of 4 bytes, a protocol id, then fAllocateNetBuffer. */
+HANDLE NTAPI NdisAllocateNetBufferListPool(HANDLE owner, const uint8_t *parameters)
 {
-    (void)owner, (void)parameters;
-    return mem_alloc(64);
+    (void)owner;
+    return pool_make(parameters && parameters[5]);
 }
 
 void NTAPI NdisFreeNetBufferListPool(HANDLE pool)
@@ -100,9 +97,8 @@ void NTAPI NdisFreeNetBuffer(NET_BUFFER *nb)
 NET_BUFFER_LIST *NTAPI NdisAllocateNetBufferAndNetBufferList(HANDLE pool, USHORT context_size, USHORT context_backfill,
                                                              MDL *chain, ULONG offset, SIZE_T length)
 {
-    NET_BUFFER_LIST *nbl = NULL;
-    FwpsAllocateNetBufferAndNetBufferList0(pool, context_size, context_backfill, chain, offset, length, &nbl);
-    return nbl;
+    (void)context_size, (void)context_backfill;
+    return length > 0xffffffffu ? NULL : nbl_over(pool, chain, offset, (ULONG)length);
 }
 
 void NTAPI NdisFreeNetBufferList(NET_BUFFER_LIST *nbl)
@@ -112,9 +108,8 @@ void NTAPI NdisFreeNetBufferList(NET_BUFFER_LIST *nbl)
 
 NET_BUFFER_LIST *NTAPI NdisAllocateCloneNetBufferList(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, ULONG flags)
 {
-    NET_BUFFER_LIST *clone = NULL;
-    FwpsAllocateCloneNetBufferList0(original, nbl_pool, nb_pool, flags, &clone);
-    return clone;
+    (void)flags;
+    return original && !original->Next ? nbl_clone(original, nbl_pool, nb_pool, TAG_EVENT_CLONED_BY_NDIS) : NULL;
 }
 
 void NTAPI NdisFreeCloneNetBufferList(NET_BUFFER_LIST *clone, ULONG flags)
@@ -123,12 +118,16 @@ void NTAPI NdisFreeCloneNetBufferList(NET_BUFFER_LIST *clone, ULONG flags)
     nbl_release(clone);
 }
 
+/* All of them or none. */
 int NTAPI NdisRetreatNetBufferListDataStart(NET_BUFFER_LIST *nbl, ULONG delta, ULONG backfill, void *allocate, void *free)
 {
-    (void)free;
-    for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb; nb = nb->Next)
-        NdisRetreatNetBufferDataStart(nb, delta, backfill, allocate);
-    return 0;
+    int status = 0;
+    for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb && !status; nb = nb->Next) {
+        status = NdisRetreatNetBufferDataStart(nb, delta, backfill, allocate);
+        for (NET_BUFFER *done = nbl->FirstNetBuffer; status && done != nb; done = done->Next)
+            NdisAdvanceNetBufferDataStart(done, delta, TRUE, free);
+    }
+    return status;
 }
 
 void NTAPI NdisAdvanceNetBufferListDataStart(NET_BUFFER_LIST *nbl, ULONG delta, BOOLEAN free_mdl, void *free)

@@ -139,6 +139,7 @@ struct packet *packet_new(const uint8_t *frame, size_t length, BOOL outbound)
 void packet_free(struct packet *packet)
 {
     if (packet) {
+        nbl_leaves(packet->nbl, packet->outbound);
         nbl_release(packet->nbl);
         mem_free(packet);
     }

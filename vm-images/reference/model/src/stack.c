@@ -35,7 +35,7 @@ static void deliver_out(struct packet *packet, struct flow *flow)
             to_guest(packet->frame, packet->end);
         }
     } else {
-        wire.to_link(packet->frame, packet->end);
+        frame_to_link(packet->frame, packet->end, packet->nbl);
     }
 }
 
@@ -62,7 +62,10 @@ static void send_reset(BOOL to_link, const struct address *from, UINT16 from_por
     struct packet view = {.frame = frame, .length = (size_t)(tcp + 20 - frame), .outbound = to_link};
     packet_parse(&view);
     packet_fix_sums(&view);
-    (to_link ? wire.to_link : wire.to_guest)(frame, view.length);
+    if (to_link)
+        frame_to_link(frame, view.length, NULL);
+    else
+        wire.to_guest(frame, view.length);
 }
 
 /* Tells the guest's socket at once that its connect is blocked (Windows fails the connect call; here it is refused). */
@@ -235,6 +238,13 @@ static void leave(struct packet *packet, struct flow *flow, BOOL permitted)
 void stack_outbound(struct packet *packet, enum stack_start start)
 {
     struct flow *flow;
+    if (packet->fragment && start == START_STACK) { /* Windows would not have cut it yet */
+        struct packet *whole = fragments_take(packet);
+        packet_free(packet);
+        if (!whole)
+            return;
+        packet = whole;
+    }
     BOOL permitted = run_outbound(packet, start, &flow);
     leave(packet, flow, permitted);
 }
@@ -273,15 +283,28 @@ static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale, BO
     return stream_indicate(f, packet);
 }
 
+/* A fragment is seen as the packet that it is, then as a fragment (W230). */
+static BOOL network_in(struct packet *packet, struct view *view)
+{
+    UINT16 layer = layer_of(LAYER_INBOUND_IPPACKET_V4, packet->tuple.local.family);
+    if (!view_classify(layer, view).permit)
+        return FALSE;
+    if (!packet->fragment)
+        return TRUE;
+    view->flags |= FLAG_IS_FRAGMENT;
+    return view_classify(layer, view).permit;
+}
+
 static BOOL run_inbound(struct packet *packet, enum stack_start start, struct flow **flow)
 {
     struct tuple key = packet_key(packet);
     *flow = has_flows(packet) ? flow_find_seen(&key) : NULL;
     struct view view = {.tuple = &packet->tuple, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
-    view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
-    if (start != START_TRANSPORT && !view_classify(layer_of(LAYER_INBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit)
+    view.flags |= start == START_REASSEMBLED ? FLAG_IS_REASSEMBLED : 0;
+    if (start != START_TRANSPORT && !network_in(packet, &view))
         return FALSE;
-    if (packet->fragment)
+    view.flags &= ~(UINT32)FLAG_IS_REASSEMBLED;
+    if (packet->fragment || forward_wanted(packet))
         return TRUE;
     if (!(*flow && (*flow)->outbound) && is_successor(*flow, packet)) {
         flow_end(*flow, "replaced");
@@ -305,7 +328,18 @@ void stack_inbound(struct packet *packet, enum stack_start start)
 {
     struct flow *flow;
     BOOL permitted = run_inbound(packet, start, &flow);
-    leave(packet, flow, permitted);
+    if (permitted && forward_wanted(packet)) {
+        flow_release(flow);
+        forward_packet(packet);
+    } else if (permitted && packet->fragment) { /* it waits for the others */
+        struct packet *whole = fragments_take(packet);
+        flow_release(flow);
+        packet_free(packet);
+        if (whole)
+            stack_inbound(whole, START_REASSEMBLED);
+    } else {
+        leave(packet, flow, permitted);
+    }
 }
 
 void stack_from_guest(const uint8_t *frame, size_t length)
@@ -314,7 +348,7 @@ void stack_from_guest(const uint8_t *frame, size_t length)
     struct packet *packet = packet_new(frame, length, TRUE);
     if (!packet) {
         COUNT(other);
-        wire.to_link(frame, length);
+        frame_to_link(frame, length, NULL);
         return;
     }
     neighbour_learn(&packet->tuple.remote, frame);
@@ -332,15 +366,15 @@ void stack_from_guest(const uint8_t *frame, size_t length)
     stack_inbound(packet, START_STACK);
 }
 
-void stack_from_link(const uint8_t *frame, size_t length)
+void stack_receive(const uint8_t *frame, size_t length, const NET_BUFFER_LIST *origin)
 {
-    COUNT(frames_in);
     struct packet *packet = packet_new(frame, length, FALSE);
     if (!packet) {
         COUNT(other);
         wire.to_guest(frame, length);
         return;
     }
+    nbl_inherit(packet->nbl, origin);
     neighbour_learn(&packet->tuple.remote, frame + 6);
     stack_inbound(packet, START_STACK);
 }

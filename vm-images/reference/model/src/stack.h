@@ -21,12 +21,26 @@ struct view { /* what is to be seen at one classify */
     const struct tuple *embedded; /* in an ICMP error */
     struct pend_point *pend; /* where FwpsPendOperation0 is allowed */
     UINT32 reason;           /* of a reauthorization, else 0 */
+    BOOL forwarded_to_second;     /* IPFORWARD: else from the second interface */
 };
 void neighbour_learn(const struct address *address, const uint8_t *mac);
 extern FWP_BYTE_BLOB process_path; /* (metadata.c) */
 void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *metadata, UINT16 layer, const struct view *view);
 UINT32 scope_of(const struct address *address); /* (ale.c) the zone of a link-local address, else 0 */
 struct verdict view_classify(UINT16 layer, struct view *view);
+
+/* (frames.c) below IP; origin: the list whose injection the frame is of, or NULL */
+enum { WIRE_MTU = 1500 };
+typedef void frame_sender(const uint8_t *frame, size_t length, const NET_BUFFER_LIST *origin);
+NET_BUFFER_LIST *frame_wrap(const uint8_t *frame, size_t length);
+void frame_to_link(const uint8_t *frame, size_t length, const NET_BUFFER_LIST *origin);
+void frame_send(NET_BUFFER_LIST *nbl, UINT16 layer); /* both take the list */
+void frame_receive(NET_BUFFER_LIST *nbl, UINT16 layer);
+void stack_receive(const uint8_t *frame, size_t length, const NET_BUFFER_LIST *origin); /* (stack.c) what the MAC layers let in */
+BOOL fragments_send(const uint8_t *frame, size_t length, const NET_BUFFER_LIST *origin, frame_sender *send); /* FALSE: not cut */
+BOOL forward_wanted(const struct packet *packet);
+void forward_packet(struct packet *packet); /* both take the packet */
+BOOL forward_injected(struct packet *packet);
 
 enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
 

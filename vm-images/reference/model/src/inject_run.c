@@ -1,0 +1,174 @@
+/*
+ * What becomes of an injected list: each of its NET_BUFFERs is copied out, gets the headers that it lacks, and goes on
+ * from the layer that it was injected at. The list belongs to a driver and is taken for nothing but bytes.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "inject.h"
+#include "stack.h"
+
+enum { PACKET_MAX = 65535, INFO_CHECKSUM = 0 };
+/* NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO, to send: what the NIC is asked for; received: what it has found right. */
+enum { SEND_FAMILY = 3, SEND_SUMS = 0x1c, RECEIVED_TRANSPORT_RIGHT = 0x18, RECEIVED_IP_RIGHT = 0x20 };
+
+static void mark(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin, const struct job *job)
+{
+    struct nbl_block *block = nbl_block_of(to);
+    nbl_inherit(to, origin);
+    if (block->marks == MARKS_MAX) {
+        memmove(block->mark, block->mark + 1, (MARKS_MAX - 1) * sizeof block->mark[0]);
+        block->marks--;
+    }
+    block->mark[block->marks].handle = job->injector->id;
+    block->mark[block->marks++].context = job->context;
+}
+
+/* Are the sums what the stack would let pass? (W261) */
+static BOOL sums_are_right(struct packet *packet, UINT_PTR info)
+{
+    const uint8_t *ip = packet->frame + packet->ip;
+    BOOL v4 = ip[0] >> 4 == 4, checked = packet->thl && !packet->fragment;
+    if (v4 && !(info & RECEIVED_IP_RIGHT) && ip_checksum(ip, packet->ihl, 0))
+        return FALSE;
+    if (!checked || (info & RECEIVED_TRANSPORT_RIGHT))
+        return TRUE;
+    const uint8_t *transport = ip + packet->ihl;
+    size_t size = packet->end - packet->ip - packet->ihl;
+    if (packet->tuple.protocol == IPPROTO_UDP && v4 && !get16(transport + 6))
+        return TRUE;
+    UINT32 pseudo = packet->tuple.protocol + (UINT32)size;
+    for (int i = v4 ? 12 : 8; i < (v4 ? 20 : 40); i += 2)
+        pseudo += get16(ip + i);
+    return ip_checksum(transport, size, pseudo) == 0;
+}
+
+static size_t header_size(uint8_t family)
+{
+    return family == FAMILY_V6 ? 40 : 20;
+}
+
+/* In front of a transport header: the IP header that the stack would build. FALSE: the endpoint is gone (W252). */
+static BOOL build_ip(uint8_t *ip, const struct job *job, size_t transport_size)
+{
+    struct flow *flow = job->endpoint ? flow_find_id(job->endpoint) : NULL;
+    struct address remote = address_of(job->family, job->remote);
+    const struct address *own = wire_address(job->family), *local = own ? own : &remote;
+    const uint8_t *transport = ip + header_size(job->family);
+    BOOL udp = transport_size >= 8 && get16(transport + 4) == transport_size;
+    if (job->endpoint && !flow)
+        return FALSE;
+    if (flow && flow->local.family == job->family)
+        local = &flow->local;
+    size_t size = ip_header(ip, local, &remote, flow ? flow->protocol : udp ? IPPROTO_UDP : IPPROTO_TCP, transport_size);
+    /* The header is the stack's, the transport checksum the driver's: what it gave goes out as it is. */
+    if (job->family == FAMILY_V4)
+        put16(ip + 10, ip_checksum(ip, size, 0));
+    flow_release(flow);
+    return TRUE;
+}
+
+/* The packet as a frame; *size is that of the frame. NULL with the reason. */
+static uint8_t *make_frame(const struct job *job, const NET_BUFFER *nb, size_t *size, NTSTATUS *status)
+{
+    BOOL build = job->path == TRANSPORT_SEND && job->remote && !job->include;
+    size_t head = job->include ? job->include_length : build ? header_size(job->family) : 0;
+    size_t skip = job->path == MAC_SEND || job->path == MAC_RECEIVE ? 0 : ETHERNET;
+    *status = STATUS_DATA_NOT_ACCEPTED;
+    if (!nb->DataLength || nb->DataLength > PACKET_MAX || head + nb->DataLength > PACKET_MAX + 40)
+        return NULL;
+    *size = skip + head + nb->DataLength;
+    uint8_t *frame = mem_alloc(*size);
+    if (job->include)
+        memcpy(frame + skip, job->include, head);
+    BOOL whole = nb_copy(nb, frame + skip + head, nb->DataLength) == nb->DataLength;
+    if (!whole)
+        model_lint("an injected NET_BUFFER says that it has %u bytes, its MDLs have fewer", (unsigned)nb->DataLength);
+    else if (build && !build_ip(frame + skip, job, nb->DataLength))
+        *status = STATUS_CONNECTION_INVALID;
+    else if (!skip ? *size >= ETHERNET : head + nb->DataLength >= 20 && (frame[skip] >> 4 == 4 || head + nb->DataLength >= 40))
+        *status = STATUS_SUCCESS;
+    if (!*status)
+        return frame;
+    mem_free(frame);
+    return NULL;
+}
+
+static NTSTATUS inject_frame(const struct job *job, const NET_BUFFER_LIST *origin, const uint8_t *frame, size_t size)
+{
+    NET_BUFFER_LIST *nbl = frame_wrap(frame, size);
+    mark(nbl, origin, job);
+    if (job->path == MAC_SEND)
+        frame_send(nbl, job->layer);
+    else
+        frame_receive(nbl, job->layer);
+    return STATUS_SUCCESS;
+}
+
+static BOOL family_fits(const struct job *job, const struct packet *packet)
+{
+    ADDRESS_FAMILY family = job->injector->family;
+    if (family == AF_UNSPEC || family == packet->tuple.local.family)
+        return TRUE;
+    model_lint("a packet of family %u is injected by a handle of family %u", packet->tuple.local.family, family);
+    return FALSE;
+}
+
+static NTSTATUS inject_packet(const struct job *job, NET_BUFFER_LIST *origin, const uint8_t *frame, size_t size)
+{
+    BOOL outbound = goes_out(job->path);
+    UINT_PTR info = (UINT_PTR)origin->NetBufferListInfo[INFO_CHECKSUM];
+    struct packet *packet = packet_new(frame, size, outbound);
+    if (!packet) { /* W248, W249 */
+        if (job->path == TRANSPORT_SEND && !job->remote)
+            model_lint("FwpsInjectTransportSendAsync without send arguments, and the list has no IP header");
+        return STATUS_DATA_NOT_ACCEPTED;
+    }
+    if (!family_fits(job, packet)) {
+        packet_free(packet);
+        return STATUS_DATA_NOT_ACCEPTED;
+    }
+    mark(packet->nbl, origin, job);
+    if (outbound && (info & SEND_FAMILY) && (info & SEND_SUMS)) /* as the NIC would, which gets the list's orders */
+        packet_fix_sums(packet);
+    if (!outbound && job->path != FORWARD && !sums_are_right(packet, info)) {
+        model_lint("a packet with a wrong checksum is injected on the receive path: the stack drops it");
+        COUNT(dropped_in);
+        packet_free(packet);
+        return STATUS_SUCCESS;
+    }
+    COUNT(injected);
+    if (job->path == FORWARD)
+        return forward_injected(packet) ? STATUS_SUCCESS : STATUS_NETWORK_UNREACHABLE;
+    BOOL transport = job->path == TRANSPORT_SEND || job->path == TRANSPORT_RECEIVE;
+    (outbound ? stack_outbound : stack_inbound)(packet, transport ? START_TRANSPORT : START_NETWORK);
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS inject_list(const struct job *job, NET_BUFFER_LIST *nbl)
+{
+    BOOL mac = job->path == MAC_SEND || job->path == MAC_RECEIVE;
+    NTSTATUS status = STATUS_SUCCESS;
+    if (!nbl->FirstNetBuffer)
+        return STATUS_DATA_NOT_ACCEPTED;
+    for (const NET_BUFFER *nb = nbl->FirstNetBuffer; nb && !status; nb = nb->Next) {
+        size_t size;
+        uint8_t *frame = make_frame(job, nb, &size, &status);
+        if (!frame)
+            break;
+        if (mac) {
+            COUNT(injected);
+            status = inject_frame(job, nbl, frame, size);
+        } else {
+            const uint8_t *ip = frame + ETHERNET;
+            BOOL aligned = !goes_out(job->path) || job->path == TRANSPORT_SEND || nb_is_aligned(nb);
+            if (!aligned) /* W272 */
+                model_lint("the IP header of a packet to be sent is not at a multiple of the size of a pointer");
+            stack_frame_for(goes_out(job->path), ip, frame);
+            status = inject_packet(job, nbl, frame, size);
+        }
+        mem_free(frame);
+    }
+    return status;
+}
