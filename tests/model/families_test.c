@@ -166,10 +166,11 @@ static void test_extensions(void)
     SAW("and not flagged", LAYER_INBOUND_IPPACKET_V6, flags & FLAG_IS_FRAGMENT, 0);
     seen_count = 0;
     stack_from_link(frame, extended(frame, 1, first_part, FRAGMENT, 8));
-    SAW("W230 IPv6: a fragment is flagged", LAYER_INBOUND_IPPACKET_V6, flags & FLAG_IS_FRAGMENT, FLAG_IS_FRAGMENT);
-    EXPECT("it is at no other layer", seen_count, 1);
+    EXPECT("W230 IPv6: a fragment is seen as a packet first", seen[0].flags & FLAG_IS_FRAGMENT, 0);
+    EXPECT("W230 IPv6: then it is flagged", seen[1].flags & FLAG_IS_FRAGMENT, FLAG_IS_FRAGMENT);
+    EXPECT("it is at no other layer", seen_count, 2);
     stack_from_link(frame, extended(frame, 1, later_part, FRAGMENT, 8));
-    EXPECT("a later one too", seen_count, 2);
+    EXPECT("a later one too", seen_count, 4);
     watch_path_end();
 }
 

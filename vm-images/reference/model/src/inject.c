@@ -142,7 +142,7 @@ NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE handle, HANDLE context, UINT32
 
 static void check_interface(ULONG if_index, const char *function)
 {
-    if (if_index && if_index != wire.interface_index) /* W273 */
+    if (if_index && wire.interface_index && if_index != wire.interface_index) /* W273 */
         model_lint("%s names interface %u, the packets' is %u", function, (unsigned)if_index, wire.interface_index);
 }
 
