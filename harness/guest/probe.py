@@ -108,6 +108,11 @@ class ProbeClient:
         """Process id of the probe in the guest; it has to be ready."""
         return int(self._ready.result(0)["pid"])
 
+    def awaits_answer(self) -> bool:
+        """Whether the probe has something to say that is waited for."""
+        with self._lock:
+            return bool(self._waiting) or not self._ready.done()
+
     def wait_until_ready(self, deadline: Deadline) -> int:
         """Wait for the probe's first line, and give back its process id.
 

@@ -6,6 +6,7 @@ import codecs
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from harness.errors import GuestError, TransportError
 from harness.guest.transport import CommandResult, OutputCallback, Stream
@@ -31,6 +32,7 @@ class RunningCommand:
         on_output: OutputCallback | None,
         on_end: Callable[[RunningCommand], None],
         on_lost: Callable[[str], None] | None = None,
+        awaits: Callable[[], bool] | None = None,
     ) -> None:
         self.command = command
         self.id = id
@@ -41,6 +43,7 @@ class RunningCommand:
         self._on_output = on_output
         self._on_end = on_end
         self._on_lost = on_lost
+        self._awaits = awaits
         self._started = time.monotonic()
         self._send_lock = threading.Lock()  # keeps what is sent in the order of the calls
         self._changed = threading.Condition()  # guards the fields below
@@ -51,6 +54,7 @@ class RunningCommand:
         self._lost: str | None = None
         self._ended_after = 0.0
         self._is_held = False
+        self._sends = 0  # on their way
         self._terminating = False
         self._thread = threading.Thread(target=self._read, name=f"winrm-receive-{id[:8]}", daemon=True)
 
@@ -69,7 +73,7 @@ class RunningCommand:
         Raises TransportError when the command has ended.
         """
         raw = data.encode(self._codec) if isinstance(data, str) else data
-        with self._send_lock, self._pool.lease() as channel:
+        with self._sending(), self._send_lock, self._pool.lease() as channel:
             channel.ask(lambda protocol: protocol.send_command_input(self._shell, self.id, raw, end=end))
 
     def lines(self, deadline: Deadline) -> Iterator[str]:
@@ -130,6 +134,7 @@ class RunningCommand:
     def wait_until_held(self, deadline: Deadline) -> None:
         """Wait until its reader holds still at the closed gate."""
         with self._changed:
+            self._changed.notify_all()  # a reader that waits until output is wanted looks at the gate
             if not self._changed.wait_for(lambda: self._is_held or not self.is_running, deadline.remaining()):
                 raise deadline.expire(f"the reader of '{self.command}' to hold still")
 
@@ -157,18 +162,17 @@ class RunningCommand:
         broken = 0
         while self.is_running:
             self._hold_at_gate()
+            if not self._wait_until_awaited():
+                continue
             generation = self._pool.generation
             try:
                 with self._pool.lease() as channel:
-                    while self.is_running and self._gate.is_set():
-                        try:
-                            received = channel.ask(
-                                lambda protocol: protocol.get_command_output_raw(self._shell, self.id)
-                            )
-                        except NothingYet:
-                            continue
-                        broken = 0
-                        self._take(*received)
+                    received = channel.ask(lambda protocol: protocol.get_command_output_raw(self._shell, self.id))
+                broken = 0
+                # The connection is free again before anybody hears of it, and may want one for what comes next.
+                self._take(*received)
+            except NothingYet:
+                continue
             except ConnectionBroken as error:
                 if generation != self._pool.generation:
                     continue
@@ -185,6 +189,30 @@ class RunningCommand:
                     self.abandon(fault.message)
             except TransportError as error:
                 self.abandon(error.message)
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        with self._changed:
+            self._sends += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._sends -= 1
+                self._changed.notify_all()
+
+    def _is_awaited(self) -> bool:
+        return self._awaits is None or (self._sends == 0 and self._awaits())
+
+    def _wait_until_awaited(self) -> bool:
+        """Wait until somebody waits for output; False when there is another reason to look again.
+
+        So a program that is asked one thing at a time has its Receive on the connection that its input went over,
+        and none is open when there is nothing to come: a connection less to be made after each revert.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_awaited() or not self.is_running or not self._gate.is_set())
+            return self._gate.is_set() and self._is_awaited()
 
     def _hold_at_gate(self) -> None:
         if self._gate.is_set():

@@ -104,7 +104,9 @@ class Guest:
             return self._probe
         with step("start the probe"):
             client = ProbeClient()
-            running = self.winrm.start(PROBE_PATH, on_output=client.feed, on_lost=client.lose)
+            running = self.winrm.start(
+                PROBE_PATH, on_output=client.feed, on_lost=client.lose, awaits=client.awaits_answer
+            )
             client.attach(running)
             client.wait_until_ready(Deadline(_PROBE_START_SECONDS))
         self._probe, self._probe_command = client, running

@@ -114,11 +114,14 @@ class WinRmTransport:
         *,
         on_output: OutputCallback | None = None,
         on_lost: Callable[[str], None] | None = None,
+        awaits: Callable[[], bool] | None = None,
         skip_cmd_shell: bool = True,
     ) -> RunningCommand:
         """Start a command and come back at once.
 
         `on_output` is called in the reader's thread with each piece of text; with it, wait() gives back no output.
+        `awaits` says whether output is waited for: no Receive is begun while it is not, so that the end of the command
+        is seen no earlier either. It is asked again after each piece of input.
         `on_lost` is called once, with the reason, when there will be no more: the command ended or was lost.
         With `skip_cmd_shell` the command is a program and its arguments; without, a line for cmd.exe.
         """
@@ -139,6 +142,7 @@ class WinRmTransport:
             on_output=on_output,
             on_end=self._forget,
             on_lost=on_lost,
+            awaits=awaits,
         )
         with self._lock:
             self._commands[command_id] = running

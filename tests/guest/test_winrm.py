@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import queue
 import threading
 from pathlib import Path
 
@@ -180,3 +181,39 @@ def test_after_a_revert_the_same_command_goes_on_and_later_ones_are_lost(winrm, 
     with pytest.raises(TransportError, match="started after the snapshot"):
         later.wait(Deadline(10))
     assert server.actions.count("Create") == 1
+
+
+def test_a_command_that_is_asked_one_thing_at_a_time_needs_one_connection_after_a_revert(winrm, server):
+    heard, waiting = queue.SimpleQueue(), threading.Event()
+
+    def hear(_stream, text):
+        waiting.clear()
+        heard.put(text)
+
+    running = winrm.start("cat", on_output=hear, awaits=waiting.is_set)
+    with winrm.held():
+        pass
+    winrm.reconnect()
+    connections = server.connections
+
+    for text in ("one", "two", "three"):
+        waiting.set()
+        running.send(text)
+        assert heard.get(timeout=10) == text
+
+    assert server.connections == connections + 1
+    assert server.actions.count("Receive") == 3
+
+
+def test_what_nobody_waits_for_is_received_when_somebody_does(winrm, server):
+    heard, waiting = queue.SimpleQueue(), threading.Event()
+    running = winrm.start("cat", on_output=lambda _stream, text: heard.put(text), awaits=waiting.is_set)
+    running.send("early ")
+    assert "Receive" not in server.actions
+
+    waiting.set()
+    running.send("late")
+
+    text = ""
+    while text != "early late":
+        text += heard.get(timeout=10)
