@@ -61,8 +61,9 @@ class Build:
     """`wfp-hil image build rehearsal`, as a person would start it."""
 
     def __init__(self, medium: Path, *words: str) -> None:
+        # Where this suite runs in the background of a shell, SIGINT is ignored, and so it would be in the command.
         self.process = subprocess.Popen(
-            [WFP_HIL, "image", "build", "rehearsal", "--iso", medium, *words],
+            ["env", "--default-signal=INT", WFP_HIL, "image", "build", "rehearsal", "--iso", medium, *words],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         self.said = ""

@@ -28,7 +28,7 @@ def test_two_sublayers_arbitrate_as_documented(driver, probe, server, witness, t
     heavy = driver.add_rule("ALE_AUTH_CONNECT", Action[case["a"]], "tcp", remote=SERVER, slot=0)
     driver.add_rule("ALE_AUTH_CONNECT", Action[case["b"]], "tcp", remote=SERVER, slot=1)
 
-    client = probe.tcp_connect(SERVER, seconds=3)
+    client = probe.tcp_connect(SERVER)
     fence()
 
     expect(trace).one(kind="classify", rule=heavy.id)
@@ -63,7 +63,7 @@ def test_continue_passes_on_to_the_next_filter(driver, probe, server, witness, t
     )
     light = driver.block("tcp", remote=SERVER, weight=4)
 
-    client = probe.tcp_connect(SERVER, seconds=3)
+    client = probe.tcp_connect(SERVER)
     fence()
 
     expect(client).failed()
@@ -76,7 +76,7 @@ def test_a_terminating_callout_that_continues_blocks(driver, probe, server, witn
     """CONTINUE from a callout of a terminating filter is treated as BLOCK."""
     driver.inspect("tcp", layer="ALE_AUTH_CONNECT", remote=SERVER, filter_action=FilterAction.TERMINATING)
 
-    client = probe.tcp_connect(SERVER, seconds=3)
+    client = probe.tcp_connect(SERVER)
     fence()
 
     expect(client).failed()

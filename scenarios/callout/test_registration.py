@@ -27,7 +27,7 @@ def test_a_terminating_filter_without_its_callout_blocks(driver, probe, server, 
     driver.lab.callout_add(KEY, LAYER)
     driver.lab.filter_add(LAYER, "CALLOUT_TERMINATING", callout=KEY, protocol="tcp", remote=SERVER)
 
-    client = probe.tcp_connect(SERVER, seconds=3)
+    client = probe.tcp_connect(SERVER)
     fence()
 
     expect(client).failed()
@@ -70,7 +70,7 @@ def test_a_filter_blocks_after_its_callout_was_unregistered(driver, probe, serve
     first = probe.tcp_connect(SERVER)
     driver.lab.callout_unregister(KEY)
 
-    second = probe.tcp_connect(SERVER, seconds=3)
+    second = probe.tcp_connect(SERVER)
     fence()
 
     expect(first).connected()
@@ -142,7 +142,7 @@ def test_a_filter_acts_from_its_commit_on(driver, probe, server, witness, fence)
     driver.lab.transaction_begin()
     driver.lab.filter_add(LAYER, "BLOCK", protocol="tcp", remote=SERVER)
     driver.lab.transaction_commit()
-    after_commit = probe.tcp_connect(SERVER, seconds=3)
+    after_commit = probe.tcp_connect(SERVER)
     again = driver.lab.transaction_commit()
     fence()
 

@@ -174,7 +174,7 @@ def test_an_incomplete_local_redirect_does_not_reach_the_proxy(driver, probe, tr
     proxy = probe.tcp_listen(PROXY)
     driver.redirect("tcp", remote=MEANT, to=proxy, flags=[flag])
 
-    probe.tcp_connect(MEANT, seconds=2)
+    probe.tcp_connect(MEANT)
     fence()
 
     expect(proxy).nothing()
@@ -187,7 +187,7 @@ def test_a_callout_that_forgets_to_permit_blocks_the_connect(driver, probe, witn
     proxy = probe.tcp_listen(PROXY)
     driver.redirect("tcp", remote=MEANT, to=proxy, flags=[RuleFlag.FORGET_PERMIT])
 
-    client = probe.tcp_connect(MEANT, seconds=2)
+    client = probe.tcp_connect(MEANT)
     fence()
 
     expect(client).failed()

@@ -52,9 +52,8 @@ def test_cmd_writes_in_the_code_page_of_the_shell(run, codepage, text, raw):
 
 
 def test_the_code_page_can_be_changed_as_on_windows(run):
-    assert run("chcp", codepage=437, env_vars=PATH)[0] == b"Active code page: 437\r\n"
-    out, _, _ = run("chcp 1252 >nul & echo grün", codepage=437, env_vars=PATH)
-    assert out == b"gr\xfcn\r\n"
+    assert run("chcp", codepage=437, env_vars=PATH) == (b"Active code page: 437\r\n", b"", 0)
+    assert run("chcp 1252 >nul & echo grün", codepage=437, env_vars=PATH) == (b"gr\xfcn\r\n", b"", 0)
 
 
 def test_a_code_page_that_does_not_exist_is_said(run):
