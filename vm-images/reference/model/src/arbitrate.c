@@ -35,7 +35,7 @@ static struct layer_filters *volatile published[LAYERS_MAX]; /* written by store
 
 static BOOL is_visible(const struct filter *f, const struct session *committing)
 {
-    return committing ? VISIBLE(committing, f) : !f->added_in;
+    return !f->dormant && (committing ? VISIBLE(committing, f) : !f->added_in);
 }
 
 void filters_publish(struct session *committing)

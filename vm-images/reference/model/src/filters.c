@@ -11,21 +11,21 @@ enum {
     F_PERMIT_IF_UNREGISTERED = 0x10,
     F_DISABLED = 0x20,
     F_INDEXED = 0x40,
+    F_KNOWN = 0x3fff & ~(F_DISABLED | F_INDEXED), /* those two are the engine's to report (W039) */
     VIEW_CLEAR_ACTION_RIGHT = 1,
     VIEW_PERMIT_IF_UNREGISTERED = 2,
-    NOTIFY_ADD = 0,
-    NOTIFY_DELETE = 1,
 };
 
 struct filter *filters;
-
-struct sublayer *sublayer_find(struct session *session, const GUID *key);
-NTSTATUS provider_check(struct session *session, const GUID *key, BOOL persistent);
 
 static void dispose(void *block)
 {
     struct filter *filter = block;
     conditions_free(filter->conditions, filter->view.numFilterConditions);
+    if (filter->context)
+        provider_context_release(filter->context);
+    security_free((struct object *)filter);
+    mem_free(filter->definition);
     mem_free(filter);
 }
 
@@ -62,7 +62,7 @@ static void filter_link(struct filter *filter)
     *at = filter;
 }
 
-NTSTATUS filter_notify(struct filter *filter, UINT32 type)
+NTSTATUS filter_notify(struct filter *filter, enum notify type)
 {
     NTSTATUS status = STATUS_SUCCESS;
     if (!filter->callout || !callout_enter(filter->callout))
@@ -78,7 +78,11 @@ static NTSTATUS check_shape(const FWPM_FILTER0 *from)
     UINT32 action = from->action.type;
     if (!from->displayData.name)
         return STATUS_FWP_NULL_DISPLAY_NAME;
-    if (((from->flags & F_PERSISTENT) && (from->flags & F_BOOTTIME)) || (from->flags & (F_DISABLED | F_INDEXED)))
+    if (blob_is_broken(&from->providerData))
+        return STATUS_FWP_NULL_POINTER;
+    if (from->reserved)
+        return STATUS_FWP_RESERVED;
+    if (((from->flags & F_PERSISTENT) && (from->flags & F_BOOTTIME)) || (from->flags & ~(UINT32)F_KNOWN))
         return STATUS_FWP_INVALID_FLAGS;
     if (action != ACTION_BLOCK && action != ACTION_PERMIT && action != ACTION_CALLOUT_TERMINATING &&
         action != ACTION_CALLOUT_INSPECTION && action != ACTION_CALLOUT_UNKNOWN)
@@ -93,40 +97,50 @@ static NTSTATUS check_shape(const FWPM_FILTER0 *from)
     return STATUS_SUCCESS;
 }
 
+/* The callout and what is said of provider contexts with it (W033, W034, W053). By store_lock. */
+static NTSTATUS resolve_callout(struct session *session, const FWPM_FILTER0 *from, struct filter *made)
+{
+    made->callout = (struct callout *)object_find(session, KIND_CALLOUT, &from->action.calloutKey);
+    if (!made->callout)
+        return STATUS_FWP_CALLOUT_NOT_FOUND;
+    NTSTATUS status = object_may_name(session, made->persistent, from->providerKey, KIND_CALLOUT, (struct object *)made->callout);
+    if (status)
+        return status;
+    if (made->callout->layer != made->layer)
+        return STATUS_FWP_INCOMPATIBLE_LAYER;
+    if ((from->flags & F_HAS_PROVIDER_CONTEXT) && !(made->callout->object_flags & CALLOUT_M_USES_PROVIDER_CONTEXT))
+        return STATUS_FWP_CONTEXT_INCOMPATIBLE_WITH_CALLOUT;
+    return STATUS_SUCCESS;
+}
+
 /* Resolves what the filter names. By store_lock. */
 static NTSTATUS resolve(struct session *session, const FWPM_FILTER0 *from, struct filter *made)
 {
-    BOOL persistent = (from->flags & F_PERSISTENT) != 0;
-    for (struct filter *f = filters; f && !guid_is_zero(&from->filterKey); f = f->next)
-        if (guid_equal(&f->key, &from->filterKey) && VISIBLE(session, f))
-            return STATUS_FWP_ALREADY_EXISTS;
+    if (key_taken(session, KIND_FILTER, &from->filterKey))
+        return STATUS_FWP_ALREADY_EXISTS;
+    made->persistent = (from->flags & F_PERSISTENT) != 0;
     made->sublayer = sublayer_find(session, &from->subLayerKey);
     if (!made->sublayer)
         return STATUS_FWP_SUBLAYER_NOT_FOUND;
-    if (FOREIGN(session, made->sublayer))
-        return STATUS_FWP_WRONG_SESSION;
-    if (persistent && !made->sublayer->persistent)
-        return STATUS_FWP_LIFETIME_MISMATCH;
-    NTSTATUS status = provider_check(session, from->providerKey, persistent);
-    if (status)
+    NTSTATUS status = object_may_name(session, made->persistent, from->providerKey, KIND_SUBLAYER, (struct object *)made->sublayer);
+    if (!status)
+        status = provider_check(session, from->providerKey, made->persistent);
+    if (!status && (from->action.type & ACTION_FLAG_CALLOUT))
+        status = resolve_callout(session, from, made);
+    if (status || !(from->flags & F_HAS_PROVIDER_CONTEXT))
         return status;
-    if (from->action.type & 0x4000) {
-        made->callout = callout_find_key(&from->action.calloutKey);
-        if (!made->callout || !made->callout->added || !VISIBLE(session, made->callout))
-            return STATUS_FWP_CALLOUT_NOT_FOUND;
-        if (FOREIGN(session, made->callout))
-            return STATUS_FWP_WRONG_SESSION;
-        if (made->callout->layer != made->layer)
-            return STATUS_FWP_INCOMPATIBLE_LAYER;
-        if (persistent && !made->callout->persistent)
-            return STATUS_FWP_LIFETIME_MISMATCH;
-        if ((from->flags & F_HAS_PROVIDER_CONTEXT) && !(made->callout->object_flags & CALLOUT_M_USES_PROVIDER_CONTEXT))
-            return STATUS_FWP_CONTEXT_INCOMPATIBLE_WITH_CALLOUT;
+    struct object *context = object_find(session, KIND_CONTEXT, &from->providerContextKey);
+    if (!context)
+        return STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND;
+    status = object_may_name(session, made->persistent, from->providerKey, KIND_CONTEXT, context);
+    if (!status) {
+        made->context = (struct provider_context *)context;
+        InterlockedIncrement(&made->context->references);
     }
-    return (from->flags & F_HAS_PROVIDER_CONTEXT) ? STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND : STATUS_SUCCESS;
+    return status;
 }
 
-static void describe(const FWPM_FILTER0 *from, struct filter *made)
+static void make_view(const FWPM_FILTER0 *from, struct filter *made)
 {
     static volatile LONG64 last_id = 0x10000;
     UINT64 automatic = automatic_weight(made->layer, made->conditions, from->numFilterConditions);
@@ -144,15 +158,11 @@ static void describe(const FWPM_FILTER0 *from, struct filter *made)
     view->filterCondition = made->conditions;
     view->action.type = from->action.type;
     view->action.calloutId = made->callout ? made->callout->id : 0;
-    view->context = from->rawContext;
+    view->context = made->context ? made->context->id : from->rawContext; /* W050 */
+    if (made->context && made->callout) /* which uses provider contexts, or it would not be here (W051) */
+        view->providerContext = made->context->definition;
     made->object_flags = from->flags;
-    made->key = from->filterKey;
-    if (guid_is_zero(&made->key)) {
-        made->key.Data1 = (unsigned)view->filterId;
-        made->key.Data2 = 0xf117;
-        made->key.Data3 = 0x4000;
-        made->key.Data4[0] = 0x80;
-    }
+    made->dormant = (from->flags & F_BOOTTIME) != 0; /* boot is over when the engine runs */
 }
 
 NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd, UINT64 *id)
@@ -181,8 +191,11 @@ NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd,
     }
     AcquireSRWLockExclusive(&store_lock);
     status = resolve(session, from, made);
-    if (!status)
-        describe(from, made);
+    if (!status) {
+        object_begin(session, (struct object *)made, &from->filterKey, made->persistent);
+        make_view(from, made);
+        made->definition = shape_copy(&shape_filter, from);
+    }
     ReleaseSRWLockExclusive(&store_lock);
     if (!status && !NT_SUCCESS(filter_notify(made, NOTIFY_ADD)))
         status = STATUS_FWP_CALLOUT_NOTIFICATION_FAILED;
@@ -191,8 +204,6 @@ NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd,
         filter_release(made);
     } else {
         AcquireSRWLockExclusive(&store_lock);
-        made->owner = session->dynamic ? session : NULL;
-        made->added_in = session;
         filter_link(made);
         if (id)
             *id = made->view.filterId;
@@ -201,66 +212,12 @@ NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd,
     return write_end(session, implicit, status);
 }
 
-static NTSTATUS filter_delete(HANDLE engine, const GUID *key, UINT64 id)
-{
-    struct session *session;
-    BOOL implicit;
-    NTSTATUS status = write_begin(engine, &session, &implicit);
-    if (status)
-        return status;
-    AcquireSRWLockExclusive(&store_lock);
-    struct filter *f = filters;
-    while (f && !((key ? guid_equal(&f->key, key) : f->view.filterId == id) && VISIBLE(session, f)))
-        f = f->next;
-    if (!f)
-        status = STATUS_FWP_FILTER_NOT_FOUND;
-    else if (FOREIGN(session, f))
-        status = STATUS_FWP_WRONG_SESSION;
-    else
-        f->deleted_in = session;
-    ReleaseSRWLockExclusive(&store_lock);
-    return write_end(session, implicit, status);
-}
-
 NTSTATUS NTAPI FwpmFilterDeleteById0(HANDLE engine, UINT64 id)
 {
-    return filter_delete(engine, NULL, id);
+    return object_delete(engine, KIND_FILTER, NULL, id);
 }
 
 NTSTATUS NTAPI FwpmFilterDeleteByKey0(HANDLE engine, const GUID *key)
 {
-    return key ? filter_delete(engine, key, 0) : STATUS_FWP_NULL_POINTER;
-}
-
-NTSTATUS NTAPI FwpmFilterGetById0(HANDLE engine, UINT64 id, FWPM_FILTER0 **out)
-{
-    NTSTATUS status = STATUS_FWP_FILTER_NOT_FOUND;
-    AcquireSRWLockShared(&store_lock);
-    struct session *session = session_of(engine);
-    for (struct filter *f = filters; session && f; f = f->next) {
-        if (f->view.filterId != id || !VISIBLE(session, f))
-            continue;
-        struct {
-            FWPM_FILTER0 filter;
-            UINT64 weight;
-        } *copy = mem_alloc(sizeof *copy);
-        copy->weight = f->weight;
-        copy->filter.filterKey = f->key;
-        copy->filter.displayData.name = (wchar_t *)L"";
-        copy->filter.flags = f->object_flags;
-        copy->filter.layerKey = f->layer->key;
-        copy->filter.subLayerKey = f->sublayer->key;
-        copy->filter.action.type = f->view.action.type;
-        if (f->callout)
-            copy->filter.action.calloutKey = f->callout->key;
-        copy->filter.rawContext = f->view.context;
-        copy->filter.filterId = id;
-        copy->filter.effectiveWeight.type = FWP_UINT64;
-        copy->filter.effectiveWeight.uint64 = &copy->weight;
-        *out = &copy->filter;
-        status = STATUS_SUCCESS;
-        break;
-    }
-    ReleaseSRWLockShared(&store_lock);
-    return status;
+    return key ? object_delete(engine, KIND_FILTER, key, 0) : STATUS_FWP_NULL_POINTER;
 }

@@ -225,6 +225,27 @@ BOOL conditions_match(const struct filter *filter, const FWPS_INCOMING_VALUES0 *
     return TRUE;
 }
 
+/* Could the filter match traffic of which this is said? A field that the filter does not ask for may be anything. */
+BOOL conditions_admit(const struct filter *filter, const FWPM_FILTER_CONDITION0 *said)
+{
+    UINT32 field = 0;
+    BOOL asked = FALSE;
+    while (field < filter->layer->field_count &&
+           !guid_equal(&condition_keys[filter->layer->fields[field].condition], &said->fieldKey))
+        field++;
+    if (field == filter->layer->field_count)
+        return FALSE;
+    for (UINT32 i = 0; i < filter->view.numFilterConditions; i++) {
+        if (filter->conditions[i].fieldId != field)
+            continue;
+        asked = TRUE;
+        if (said->matchType != FWP_MATCH_EQUAL || said->conditionValue.type != filter->layer->fields[field].type ||
+            value_matches(&filter->conditions[i], (const FWP_VALUE0 *)&said->conditionValue))
+            return TRUE;
+    }
+    return !asked;
+}
+
 static NTSTATUS check_mask(const FWP_CONDITION_VALUE0 *value)
 {
     if (value->type == FWP_V6_ADDR_MASK)

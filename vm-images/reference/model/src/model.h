@@ -66,18 +66,26 @@ void irql_require_passive(const char *function);
 /* Frees a block that a driver allocated from pool (localRedirectContext); set by the driver shell. */
 extern void (*model_free_pool)(void *block);
 
+/* ---- what every object of the store has; by store_lock ---- */
+struct session;
+struct security;
+struct object {
+    GUID key;
+    BOOL persistent, builtin;
+    struct session *owner;                 /* the dynamic session that it goes with, or NULL */
+    struct session *added_in, *deleted_in; /* uncommitted transaction */
+    void *definition;                      /* the FWPM_ structure that it was added with, one block; NULL of built-in ones */
+    struct security *security;             /* as it was set, or NULL */
+};
+
 /* ---- callouts (callouts.c) ---- */
 struct callout {
+    struct object; /* of FwpmCalloutAdd0, and the key in any case */
     struct callout *next;
-    GUID key;
     UINT32 id;
-    /* the object of FwpmCalloutAdd0 */
     BOOL added;
     const struct layer_fact *layer;
     UINT32 object_flags;
-    BOOL persistent;
-    struct session *owner;
-    struct session *added_in, *deleted_in; /* uncommitted transaction */
     /* the registration of FwpsCalloutRegisterN */
     volatile BOOL registered, changing;
     int version;
@@ -93,31 +101,35 @@ void callout_leave(struct callout *callout);
 
 /* ---- object store (store.c) ---- */
 extern SRWLOCK store_lock;
-struct session;
 
 struct sublayer {
+    struct object;
     struct sublayer *next;
-    GUID key;
     UINT16 weight;
-    BOOL builtin, persistent;
-    struct session *owner, *added_in, *deleted_in;
+};
+
+struct provider_context {
+    struct object;
+    struct provider_context *next;
+    LONG references; /* of the store and of each filter */
+    UINT64 id;
 };
 
 struct filter {
+    struct object;
     struct filter *next;
     LONG references;
-    GUID key;
     UINT32 object_flags;
+    BOOL dormant; /* not enforced: a boot-time filter, or a persistent one while the engine is stopped */
     const struct layer_fact *layer;
     struct sublayer *sublayer;
     struct callout *callout;
-    struct session *owner, *added_in, *deleted_in;
+    struct provider_context *context;
     FWPS_FILTER1 view; /* what a classifyFn sees */
     FWPS_FILTER_CONDITION0 *conditions;
     UINT64 weight;
 };
 extern struct filter *filters; /* by store_lock */
-struct session;
 void filters_publish(struct session *committing); /* by store_lock: what classifies see from here on, per layer */
 void filter_release(struct filter *filter);
 const struct layer_fact *layer_by_id(UINT16 id);
@@ -143,6 +155,7 @@ NTSTATUS conditions_compile(const struct layer_fact *layer, const FWPM_FILTER_CO
                             FWPS_FILTER_CONDITION0 **out);
 void conditions_free(FWPS_FILTER_CONDITION0 *conditions, UINT32 count);
 BOOL conditions_match(const struct filter *filter, const FWPS_INCOMING_VALUES0 *values);
+BOOL conditions_admit(const struct filter *filter, const FWPM_FILTER_CONDITION0 *said);
 UINT64 automatic_weight(const struct layer_fact *layer, const FWPS_FILTER_CONDITION0 *conditions, UINT32 count);
 
 /* ---- arbitration (arbitrate.c) ---- */
