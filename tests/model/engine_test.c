@@ -357,6 +357,7 @@ int main(void)
     test_families();
     test_icmp();
     test_redirect6();
+    test_objects_of_drivers();
     printf("%d failures\n", failures);
     return failures;
 }

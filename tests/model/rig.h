@@ -115,5 +115,6 @@ void test_pend(void); /* pend_test.c */
 void test_families(void); /* families_test.c */
 void test_icmp(void); /* icmp_test.c */
 void test_redirect6(void); /* redirect6_test.c */
+void test_objects_of_drivers(void); /* objects_test.c, and with it store_test.c and matching_test.c */
 
 #endif

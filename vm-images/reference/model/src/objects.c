@@ -3,7 +3,7 @@
 
 #include "store.h"
 
-enum { CALLOUTS_MAX = 100000, SUBLAYERS_MAX = 65536 };
+unsigned callouts_max = 100000, sublayers_max = 65536; /* W042; the checks lower them */
 
 struct sublayer *sublayers;
 struct provider *providers;
@@ -123,7 +123,7 @@ NTSTATUS NTAPI FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0 *from, void 
     BOOL persistent = (from->flags & OBJECT_PERSISTENT) != 0;
     if (key_taken(session, KIND_SUBLAYER, &from->subLayerKey))
         status = STATUS_FWP_ALREADY_EXISTS;
-    else if (count_of(KIND_SUBLAYER) >= SUBLAYERS_MAX)
+    else if (count_of(KIND_SUBLAYER) >= sublayers_max)
         status = STATUS_FWP_TOO_MANY_SUBLAYERS;
     else
         status = provider_check(session, from->providerKey, persistent);
@@ -162,7 +162,7 @@ NTSTATUS NTAPI FwpmCalloutAdd0(HANDLE engine, const FWPM_CALLOUT0 *from, void *s
     struct callout *callout = guid_is_zero(&from->calloutKey) ? NULL : callout_find_key(&from->calloutKey);
     if (callout && callout->added) /* also one that this transaction deleted: one entry keeps the id of a key */
         status = VISIBLE(session, callout) ? STATUS_FWP_ALREADY_EXISTS : STATUS_FWP_IN_USE;
-    else if (count_of(KIND_CALLOUT) >= CALLOUTS_MAX)
+    else if (count_of(KIND_CALLOUT) >= callouts_max)
         status = STATUS_FWP_TOO_MANY_CALLOUTS;
     else
         status = provider_check(session, from->providerKey, persistent);

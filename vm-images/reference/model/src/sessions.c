@@ -283,9 +283,8 @@ NTSTATUS NTAPI FwpmEngineClose0(HANDLE engine)
         return status;
     }
     session->wait_ms = INFINITE;
-    if (!status && !writer_take(session)) {
-        if (session->dynamic)
-            mark_owned(session);
+    if (!status && session->dynamic && !writer_take(session)) {
+        mark_owned(session);
         ReleaseSRWLockExclusive(&store_lock);
         settle(session, TRUE);
         AcquireSRWLockExclusive(&store_lock);
