@@ -358,6 +358,9 @@ int main(void)
     test_icmp();
     test_redirect6();
     test_objects_of_drivers();
+    test_injections();
+    test_frame_path();
+    test_lists();
     printf("%d failures\n", failures);
     return failures;
 }

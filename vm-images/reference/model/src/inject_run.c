@@ -120,11 +120,8 @@ static NTSTATUS inject_packet(const struct job *job, NET_BUFFER_LIST *origin, co
     BOOL outbound = goes_out(job->path);
     UINT_PTR info = (UINT_PTR)origin->NetBufferListInfo[INFO_CHECKSUM];
     struct packet *packet = packet_new(frame, size, outbound);
-    if (!packet) { /* W248, W249 */
-        if (job->path == TRANSPORT_SEND && !job->remote)
-            model_lint("FwpsInjectTransportSendAsync without send arguments, and the list has no IP header");
+    if (!packet) /* W248 */
         return STATUS_DATA_NOT_ACCEPTED;
-    }
     if (!family_fits(job, packet)) {
         packet_free(packet);
         return STATUS_DATA_NOT_ACCEPTED;
@@ -170,5 +167,7 @@ NTSTATUS inject_list(const struct job *job, NET_BUFFER_LIST *nbl)
         }
         mem_free(frame);
     }
+    if (status == STATUS_DATA_NOT_ACCEPTED && job->path == TRANSPORT_SEND && !job->remote) /* W249 */
+        model_lint("FwpsInjectTransportSendAsync without send arguments, and the list has no IP header");
     return status;
 }

@@ -8,6 +8,7 @@
 struct model_stats stats;
 void (*model_free_pool)(void *block);
 
+#ifndef MODEL_CHECKED /* guard.c's, then */
 void *mem_alloc(size_t size)
 {
     void *block = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, size);
@@ -23,6 +24,7 @@ void mem_free(void *block)
     if (block)
         HeapFree(GetProcessHeap(), 0, block);
 }
+#endif
 
 static void say(const char *label, const char *format, va_list arguments)
 {
