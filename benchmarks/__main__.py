@@ -27,7 +27,7 @@ def main() -> None:
     """Run them in the order of their names."""
     print(describe_host())
     for module in sorted(pkgutil.iter_modules(benchmarks.__path__), key=lambda found: found.name):
-        if module.name not in ("__main__", "bench"):
+        if module.name not in ("__main__", "bench", "engine"):
             print(f"\n{module.name}", flush=True)
             importlib.import_module(f"benchmarks.{module.name}").main()
 

@@ -154,7 +154,7 @@ def _network(draw: st.DrawFn) -> Packet:
 
 @st.composite
 def frames(draw: st.DrawFn) -> Framed:
-    """One frame from anywhere: well made, or of lengths, offsets and header sizes that contradict each other, cut short."""
+    """One frame from anywhere: well made, or of lengths and offsets that contradict each other, or cut short."""
     source = draw(st.sampled_from(list(Source)))
     data = draw(st.one_of(_network().map(_ethernet), st.binary(max_size=120)))
     return source, data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))]

@@ -6,16 +6,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.wine import Wine
+
 from .frames import Framed, corpus, frames, pack
 
 MODEL = Path(__file__).parents[2] / "vm-images" / "reference" / "model"
 MUTATED = 20_000
+STRESS_SECONDS = 5
 
 pytestmark = [
     pytest.mark.wine,
@@ -26,7 +29,7 @@ pytestmark = [
 class Engine:
     """`engine_fuzz serve`, started again after it broke."""
 
-    def __init__(self, wine: Any) -> None:
+    def __init__(self, wine: Wine) -> None:
         self._argv = [wine.program, MODEL / "build" / "engine_fuzz.exe", "serve"]
         self._environment = wine.environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +70,7 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def engine(wine: Any) -> Iterator[Engine]:
+def engine(wine: Wine) -> Iterator[Engine]:
     """The engine with a guard page behind each block, and a callout at every layer that looks at all it is shown."""
     subprocess.run(["make", "-C", str(MODEL), "checked"], check=True, capture_output=True)
     with Engine(wine) as started:
@@ -81,7 +84,7 @@ def test_no_frame_breaks_the_engine(engine: Engine, batch: list[Framed]) -> None
     assert engine.take(batch) == "done"
 
 
-def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engine, wine: Any) -> None:
+def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engine, wine: Wine) -> None:
     """Ordinary frames with bytes, lengths and fragments changed, and lists of a driver whose lengths are lies."""
     argv = [wine.program, MODEL / "build" / "engine_fuzz.exe", "mutate", str(MUTATED), "1"]
     done = subprocess.run(
@@ -90,3 +93,12 @@ def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engi
     said = done.stdout.decode()
     assert done.returncode == 0, said[-3000:]
     assert f"{MUTATED} frames" in said
+
+
+def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> None:
+    """Packets on three threads while callouts, filters, contexts, injection handles and flows come and go."""
+    argv = [wine.program, MODEL / "build" / "engine_stress.exe", str(STRESS_SECONDS), "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False, env=wine.environment)
+    assert done.returncode == 0, done.stdout[-3000:]
+    figures = dict(reversed(figure.split(" ", 1)) for figure in done.stdout.strip().split(", "))
+    assert all(int(figures[name]) for name in ("conversations", "rounds of changes", "contexts deleted", "injections"))
