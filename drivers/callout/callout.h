@@ -30,10 +30,10 @@
 #define TAG 0x6f636677u /* 'wfco' in a dump */
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
-#define LAYERS 20
+#define LAYERS 24
 #define DRAIN_MAX_MS 60000u
 
-enum { LAYER_IPPACKET, LAYER_TRANSPORT, LAYER_DATAGRAM, LAYER_STREAM, LAYER_ALE, LAYER_FLOW, LAYER_REDIRECT };
+enum { LAYER_IPPACKET, LAYER_TRANSPORT, LAYER_DATAGRAM, LAYER_ICMP_ERROR, LAYER_STREAM, LAYER_ALE, LAYER_FLOW, LAYER_REDIRECT };
 
 /* One layer that the driver has callouts at, and where its fields stand. */
 typedef struct LAYER {

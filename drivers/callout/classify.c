@@ -84,13 +84,15 @@ static void describe(TRAFFIC *traffic, void *data)
     event->local_port = (UINT16)take_number(traffic, layer->local_port);
     event->remote_port = (UINT16)take_number(traffic, layer->remote_port);
     event->protocol = (UINT8)take_number(traffic, layer->protocol);
+    if (layer->kind == LAYER_ICMP_ERROR)
+        event->protocol = layer->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
     event->condition_flags = take_number(traffic, layer->flags);
     if (layer->kind == LAYER_STREAM) {
         const FWPS_STREAM_CALLOUT_IO_PACKET0 *packet = data;
         event->protocol = IPPROTO_TCP;
         if (packet && packet->streamData)
             event->data_length = (UINT32)packet->streamData->dataLength;
-    } else if (data && layer->kind <= LAYER_DATAGRAM) {
+    } else if (data && layer->kind <= LAYER_ICMP_ERROR) {
         for (buffer = NET_BUFFER_LIST_FIRST_NB((NET_BUFFER_LIST *)data); buffer; buffer = NET_BUFFER_NEXT_NB(buffer))
             event->data_length += NET_BUFFER_DATA_LENGTH(buffer);
         if (layer->kind == LAYER_IPPACKET)
@@ -102,8 +104,8 @@ static void describe(TRAFFIC *traffic, void *data)
 static BOOLEAN matches(const TRAFFIC *traffic, const WFPCALLOUT_RULE *rule)
 {
     const WFPCALLOUT_EVENT *event = &traffic->event;
-    if (traffic->layer->kind == LAYER_STREAM)
-        return !rule->protocol || rule->protocol == IPPROTO_TCP;
+    if (traffic->layer->kind == LAYER_STREAM || traffic->layer->kind == LAYER_ICMP_ERROR)
+        return !rule->protocol || rule->protocol == event->protocol;
     if (traffic->layer->kind != LAYER_IPPACKET)
         return TRUE;
     return (!rule->protocol || rule->protocol == event->protocol) &&

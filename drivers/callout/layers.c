@@ -21,6 +21,11 @@
     ENTRY(name, fam, what, in, F(name, IP_LOCAL_PORT), F(name, IP_REMOTE_PORT), F(name, IP_PROTOCOL), NO_FIELD,         \
           NO_FIELD, NO_FIELD)
 
+/* ICMP type and code stand where other layers have ports. */
+#define ICMP_ERROR(name, fam, in)                                                                                      \
+    ENTRY(name, fam, LAYER_ICMP_ERROR, in, F(name, ICMP_TYPE), F(name, ICMP_CODE), NO_FIELD, F(name, INTERFACE_INDEX),  \
+          F(name, SUB_INTERFACE_INDEX), NO_FIELD)
+
 const LAYER layers[] = {
     IPPACKET(INBOUND_IPPACKET_V4, 4, TRUE),
     IPPACKET(INBOUND_IPPACKET_V6, 6, TRUE),
@@ -34,6 +39,10 @@ const LAYER layers[] = {
     STREAM(STREAM_V6, 6),
     DATAGRAM(DATAGRAM_DATA_V4, 4),
     DATAGRAM(DATAGRAM_DATA_V6, 6),
+    ICMP_ERROR(INBOUND_ICMP_ERROR_V4, 4, TRUE),
+    ICMP_ERROR(INBOUND_ICMP_ERROR_V6, 6, TRUE),
+    ICMP_ERROR(OUTBOUND_ICMP_ERROR_V4, 4, FALSE),
+    ICMP_ERROR(OUTBOUND_ICMP_ERROR_V6, 6, FALSE),
     ALE(ALE_AUTH_RECV_ACCEPT_V4, 4, LAYER_ALE, TRUE),
     ALE(ALE_AUTH_RECV_ACCEPT_V6, 6, LAYER_ALE, TRUE),
     ALE(ALE_AUTH_CONNECT_V4, 4, LAYER_ALE, FALSE),

@@ -51,10 +51,11 @@ void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *sou
                       UINT8 protocol)
 {
     ULONG size = family == 4 ? 4 : 16;
-    ULONG at = protocol == IPPROTO_TCP ? 16 : 6;
-    UINT32 total;
+    BOOLEAN icmp = protocol == (family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+    ULONG at = icmp ? 2 : protocol == IPPROTO_TCP ? 16 : 6;
+    UINT32 total = 0;
 
-    if (protocol == IPPROTO_TCP ? length < 20 : protocol != IPPROTO_UDP || length < 8)
+    if (protocol == IPPROTO_TCP ? length < 20 : (protocol != IPPROTO_UDP && !icmp) || length < 8)
         return;
     if (protocol == IPPROTO_UDP) { /* what follows the datagram in its packet is none of its checksum's */
         ULONG own = (ULONG)(bytes[4] << 8 | bytes[5]);
@@ -62,11 +63,13 @@ void packet_checksums(UINT8 *bytes, ULONG length, UINT8 family, const UINT8 *sou
             length = own;
     }
     put(bytes + at, 0);
-    total = sum(source, size, 0);
-    total = sum(destination, size, total);
-    total += protocol + (length & 0xFFFF) + (length >> 16);
+    if (!icmp || family == 6) { /* IPv4's ICMP has no pseudo header */
+        total = sum(source, size, 0);
+        total = sum(destination, size, total);
+        total += protocol + (length & 0xFFFF) + (length >> 16);
+    }
     total = ~sum(bytes, length, total) & 0xFFFF;
-    put(bytes + at, total || protocol == IPPROTO_TCP ? total : 0xFFFF); /* in UDP zero says: none */
+    put(bytes + at, total || protocol != IPPROTO_UDP ? total : 0xFFFF); /* in UDP zero says: none */
 }
 
 ULONG packet_replace(UINT8 *bytes, ULONG length, const WFPCALLOUT_RULE *rule)

@@ -12,8 +12,11 @@ static void set_address(SOCKADDR_STORAGE *address, const WFPCALLOUT_RULE *rule, 
             v4->sin_port = port;
     } else {
         SOCKADDR_IN6 *v6 = (SOCKADDR_IN6 *)address;
-        if (!is_zero(rule->new_addr, 16))
+        if (!is_zero(rule->new_addr, 16)) {
             RtlCopyMemory(&v6->sin6_addr, rule->new_addr, 16);
+            if (rule->new_addr[0] != 0xFE || (rule->new_addr[1] & 0xC0) != 0x80)
+                v6->sin6_scope_id = 0; /* the zone of a link-local destination is none of the new one's */
+        }
         if (port)
             v6->sin6_port = port;
     }

@@ -46,6 +46,23 @@ bool address_parse(const char *text, struct sockaddr_storage *address, int *leng
     return false;
 }
 
+/* Windows keeps IPv6 sockets to IPv6 unless told otherwise; ::ffff:a.b.c.d needs the other way. */
+SOCKET address_socket(const struct sockaddr_storage *address, int type, int protocol, bool dual)
+{
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+    SOCKET made = socket(address->ss_family, type, protocol);
+    DWORD only = 0;
+    if (made == INVALID_SOCKET || address->ss_family != AF_INET6 || !(dual || IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)))
+        return made;
+    if (setsockopt(made, IPPROTO_IPV6, IPV6_V6ONLY, (char *)&only, sizeof only)) {
+        int error = WSAGetLastError();
+        closesocket(made);
+        WSASetLastError(error);
+        return INVALID_SOCKET;
+    }
+    return made;
+}
+
 void address_print(const struct sockaddr *address, char *out, size_t capacity)
 {
     char host[64] = "";

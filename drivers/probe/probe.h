@@ -29,6 +29,7 @@ void event_send(text_buffer *text);
 /* address.c: "1.2.3.4:80", "[::1]:80" */
 bool address_parse(const char *text, struct sockaddr_storage *address, int *length);
 void address_print(const struct sockaddr *address, char *out, size_t capacity);
+SOCKET address_socket(const struct sockaddr_storage *address, int type, int protocol, bool dual);
 
 /* sockets.c */
 typedef struct probe_socket {

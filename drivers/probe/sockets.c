@@ -217,7 +217,7 @@ static void tcp_listen(json_request *request)
     }
     if (!address_of(request, "address", &address, &length))
         return;
-    SOCKET raw = socket(address.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    SOCKET raw = address_socket(&address, SOCK_STREAM, IPPROTO_TCP, json_true(request, "dual"));
     if (raw == INVALID_SOCKET || bind(raw, (struct sockaddr *)&address, length) ||
         listen(raw, (int)json_number(request, "backlog", 16))) {
         reply_winsock(request, WSAGetLastError(), "Listening");
@@ -275,7 +275,7 @@ static void tcp_connect(json_request *request)
     int length, local_length;
     if (!address_of(request, "address", &address, &length))
         return;
-    SOCKET raw = socket(address.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    SOCKET raw = address_socket(&address, SOCK_STREAM, IPPROTO_TCP, false);
     if (raw == INVALID_SOCKET) {
         reply_winsock(request, WSAGetLastError(), "Opening a socket");
         return;
@@ -416,7 +416,7 @@ static void udp_open(json_request *request)
     if (!address_of(request, "bind", &local, &length) ||
         (connected && !address_of(request, "connect", &remote, &remote_length)))
         return;
-    SOCKET raw = socket(local.ss_family, SOCK_DGRAM, IPPROTO_UDP);
+    SOCKET raw = address_socket(&local, SOCK_DGRAM, IPPROTO_UDP, json_true(request, "dual"));
     if (raw == INVALID_SOCKET || bind(raw, (struct sockaddr *)&local, length) ||
         (connected && connect(raw, (struct sockaddr *)&remote, remote_length))) {
         reply_winsock(request, WSAGetLastError(), "Opening a UDP socket");

@@ -44,7 +44,8 @@ def fits(want: Want, seen: object) -> bool:
 
 def _same_text(want: str, seen: str) -> bool:
     host, _, port = seen.rpartition(":")
-    partial = (host, host.strip("[]"), f":{port}") if host and port.isdigit() else ()
+    bare_ipv6 = ":" in host and not host.endswith("]")  # an address without a port
+    partial = (host, host.strip("[]"), f":{port}") if host and port.isdigit() and not bare_ipv6 else ()
     return want == seen or want in partial
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from harness.errors import ExpectationFailed, HarnessError
@@ -71,9 +72,23 @@ class ListenerExpect:
         self.accepted(count=0)
 
 
+_SOCKADDR_AT, _AF_INET, _AF_INET6 = 8, 2, 23  # as Windows numbers them
+
+
 def original_remote_of(connection: Accepted) -> str:
-    """Where an accepted connection was meant to go, as the driver's redirect context says: 4 bytes, then the port."""
+    """Where an accepted connection was meant to go, as the driver's redirect context says.
+
+    WFPCALLOUT_REDIRECT_CONTEXT holds it as a SOCKADDR_STORAGE behind eight bytes of the rule's own; a shorter
+    context is an IPv4 address of 4 bytes, then the port.
+    """
     context = connection.redirect_context()
+    address = context[_SOCKADDR_AT:]
+    family = int.from_bytes(address[:2], "little")
+    if len(address) >= 28 and family in (_AF_INET, _AF_INET6):
+        port = int.from_bytes(address[2:4], "big")
+        if family == _AF_INET:
+            return f"{ip_address(address[4:8])}:{port}"
+        return f"[{ip_address(address[8:24])}]:{port}"
     if len(context) < 6:
         raise fail(
             "expect(listener).accepted", "a redirect context with an address and a port", f"{len(context)} bytes"

@@ -188,9 +188,9 @@ class ProbeClient:
         """One round trip."""
         return self.request("hello")
 
-    def tcp_listen(self, address: str, *, mode: str = "hold", backlog: int = 16) -> ProbeListener:
-        """Listen on an address of the guest; `mode` is hold, echo, proxy or sink."""
-        reply = self.request("tcp_listen", address=address, mode=mode, backlog=backlog)
+    def tcp_listen(self, address: str, *, mode: str = "hold", backlog: int = 16, dual: bool = False) -> ProbeListener:
+        """Listen on an address of the guest; `mode` is hold, echo, proxy or sink. `dual`: on '[::]:80' for IPv4 too."""
+        reply = self.request("tcp_listen", address=address, mode=mode, backlog=backlog, dual=dual or None)
         return ProbeListener(self, reply["socket"], local=reply["local"])
 
     def tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> ProbeSocket:
@@ -207,8 +207,10 @@ class ProbeClient:
         ]
         return [self._connected(address, pending) for address, pending in started]
 
-    def udp_open(self, bind: str = "0.0.0.0:0", *, connect: str | None = None) -> ProbeUdp:
-        """Open a UDP socket in the guest."""
+    def udp_open(self, bind: str | None = None, *, connect: str | None = None) -> ProbeUdp:
+        """Open a UDP socket in the guest; unless `bind` says more, of the family that `connect` has, else of IPv4."""
+        if bind is None:
+            bind = "[::]:0" if (connect or "").startswith("[") else "0.0.0.0:0"
         reply = self.request("udp_open", bind=bind, connect=connect)
         return ProbeUdp(self, reply["socket"], local=reply["local"])
 

@@ -17,6 +17,9 @@ PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
+_FRAGMENT = 44
+_EXTENSIONS = (0, 43, _FRAGMENT, 60)  # hop-by-hop options, routing, fragment, destination options
+
 _TCP = struct.Struct(">HHIIBBHHH")
 _PORTS = struct.Struct(">HH")
 
@@ -128,14 +131,28 @@ def _parse_ipv4(frame: bytes) -> IpPacket | None:
 def _parse_ipv6(frame: bytes) -> IpPacket | None:
     if len(frame) < 54 or frame[14] >> 4 != 6:
         return None
-    length, protocol = int.from_bytes(frame[18:20], "big"), frame[20]
+    length = int.from_bytes(frame[18:20], "big")
     available = len(frame) - 54
-    packet = IpPacket(frame[6:12], frame[22:38], frame[38:54], protocol, frame[54 : 54 + length], False, None)
+    protocol, at, fragment = _skip_extensions(frame[20], frame[54 : 54 + length])
+    packet = IpPacket(frame[6:12], frame[22:38], frame[38:54], protocol, frame[54 + at : 54 + length], fragment, None)
     if length > available:
         packet.trouble = f"The IPv6 header announces {length} bytes, the frame holds {available}"
-    else:
+    elif not fragment:
         packet.trouble = _transport_trouble(packet)
     return packet
+
+
+def _skip_extensions(protocol: int, body: bytes) -> tuple[int, int, bool]:
+    """What follows the extension headers, where it begins, and whether it is a fragment; of broken ones the first."""
+    at, fragment = 0, False
+    while protocol in _EXTENSIONS and not fragment and at + 8 <= len(body):
+        units = 1 if protocol == _FRAGMENT else body[at + 1] + 1
+        if at + units * 8 > len(body):
+            break
+        # Offset and "more to come"; a fragment that is the whole packet is none (RFC 6946).
+        fragment = protocol == _FRAGMENT and int.from_bytes(body[at + 2 : at + 4], "big") & 0xFFF9 != 0
+        protocol, at = body[at], at + units * 8
+    return protocol, at, fragment
 
 
 def _transport_trouble(packet: IpPacket) -> str | None:

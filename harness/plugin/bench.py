@@ -112,14 +112,7 @@ class GuestBench:
         self._profile, self._image = profile, image
         self._guest_stack = ExitStack()
         self._serial_mark = 0
-        network = profile.network
-        self.stations = Stations(
-            link,
-            guest_mac=nic_mac(0),
-            guest_ip=str(network.ipv4.ip),
-            gateway=str(network.ipv4_gateway),
-            prefix=network.ipv4.network.prefixlen,
-        )
+        self.stations = Stations.beside(profile.network, link, guest_mac=nic_mac(0))
         self.guest: Guest
         self.service: DriverService
         self.probe: ProbeClient

@@ -111,6 +111,12 @@ class Station:
         """One echo request to the guest and its reply; returns the seconds it took."""
         return self._network.ping(deadline, source=self)
 
+    def send_echo(self, address: str, payload: bytes = b"") -> None:
+        """One echo request to an address of the guest; waits for nothing: the witness sees whether it is answered."""
+        target = pack_address(address)
+        kind, rest = ECHO[len(target)][0], secrets.token_bytes(4) + payload
+        self._network.emit(self.packed, target, icmp_protocol(target), icmp_body(self.packed, target, kind, 0, rest))
+
     def reset(self) -> None:
         """Forget connections, listeners and sockets without a frame."""
         with self._lock:

@@ -13,6 +13,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from harness.config import NetworkSettings
 from harness.link import Direction, Link
 from harness.link.headers import ETH_ARP, ICMP, ICMPV6, IpPacket, address_text, ether_type, parse_ip
 from harness.traffic.address import pack_address, pack_mac
@@ -32,6 +33,8 @@ from harness.traffic.timers import Timers
 from harness.waiting import Deadline
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
+# The guest's IPv6 network, where its profile names none.
+GUEST_IP6, GATEWAY_IP6, PREFIX_IP6 = "2001:db8::2", "2001:db8::1", 64
 
 
 class Stations:
@@ -44,10 +47,10 @@ class Stations:
         guest_mac: str = "52:54:00:77:66:10",
         guest_ip: str = "192.0.2.2",
         gateway: str = "192.0.2.1",
-        guest_ip6: str = "2001:db8::2",
-        gateway6: str = "2001:db8::1",
+        guest_ip6: str = GUEST_IP6,
+        gateway6: str = GATEWAY_IP6,
         prefix: int = 24,
-        prefix6: int = 64,
+        prefix6: int = PREFIX_IP6,
     ) -> None:
         self._link = link
         self.guest_mac, self.guest_ip, self.guest_ip6 = pack_mac(guest_mac), guest_ip, guest_ip6
@@ -65,6 +68,20 @@ class Stations:
         self.gateway = self.add(gateway)
         self.gateway6 = self.add(gateway6, mac=self.gateway.mac)
         self._unsubscribe = link.subscribe(self._receive, Direction.FROM_GUEST)
+
+    @classmethod
+    def beside(cls, network: NetworkSettings, link: Link, *, guest_mac: str) -> Self:
+        """The hosts beside a guest whose profile says which addresses it and its gateways have."""
+        return cls(
+            link,
+            guest_mac=guest_mac,
+            guest_ip=str(network.ipv4.ip),
+            gateway=str(network.ipv4_gateway),
+            prefix=network.ipv4.network.prefixlen,
+            guest_ip6=str(network.ipv6.ip) if network.ipv6 else GUEST_IP6,
+            gateway6=str(network.ipv6_gateway or GATEWAY_IP6),
+            prefix6=network.ipv6.network.prefixlen if network.ipv6 else PREFIX_IP6,
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,12 @@ from harness.link.headers import (
 _FLAG_LETTERS = "FSRPAU"
 
 
+def _end(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 @dataclass(frozen=True)
 class WitnessedFrame:
     """A frame: `number` counts from 1 as in the capture file, `time` is monotonic seconds, `epoch` the link's."""
@@ -100,8 +106,7 @@ class WitnessedFrame:
             what = f"{self.proto}, {len(self.raw)} bytes"
         else:
             ends = tuple(
-                address + (f":{port}" if port else "")
-                for address, port in ((self.src or "?", self.sport), (self.dst or "?", self.dport))
+                _end(address, port) for address, port in ((self.src or "?", self.sport), (self.dst or "?", self.dport))
             )
             flags = f" [{self.flags}]" if self.flags else ""
             what = f"{self.proto} {ends[0]} > {ends[1]}{flags} {len(self.payload)} bytes of payload"

@@ -97,14 +97,15 @@ def test_an_inspection_callout_cannot_block(driver, probe, server, trace, fence)
 
 
 @pytest.mark.rule("W108", "W113")
-def test_an_inbound_connection_is_blocked_at_recv_accept(driver, probe, stations, witness, trace, fence):
+def test_an_inbound_connection_is_blocked_at_recv_accept(driver, probe, stations, witness, trace, fence, family):
     """A connection that a callout blocks at ALE_AUTH_RECV_ACCEPT never reaches the guest's listener."""
-    listener = probe.tcp_listen("192.0.2.2:8080")
-    driver.block("tcp", layer="ALE_AUTH_RECV_ACCEPT", local="192.0.2.2:8080")
+    local = family.end(family.guest, 8080)
+    listener = probe.tcp_listen(local)
+    driver.block("tcp", layer="ALE_AUTH_RECV_ACCEPT", local=local)
 
-    stations.add(STATION).tcp_connect("192.0.2.2", 8080)
+    stations.add(family.host).tcp_connect(family.guest, 8080)
     fence()
 
     expect(listener).nothing()
-    expect(witness).none(direction="from-guest", src="192.0.2.2:8080", flags="SA")
-    expect(trace).some(kind="classify", layer="ALE_AUTH_RECV_ACCEPT_V4", action="block")
+    expect(witness).none(direction="from-guest", src=local, flags="SA")
+    expect(trace).some(kind="classify", layer=family.layer("ALE_AUTH_RECV_ACCEPT"), action="block")

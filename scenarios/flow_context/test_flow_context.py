@@ -29,23 +29,28 @@ def talk(probe, address):
 
 
 @pytest.mark.rule("W190", "W191", "W197", "W200")
-def test_every_later_classify_of_the_flow_has_its_context_and_no_other(driver, probe, servers, witness, trace, fence):
+def test_every_later_classify_of_the_flow_has_its_context_and_no_other(
+    driver, probe, stations, witness, trace, fence, family
+):
     """A context set at flow-established is given to every stream classify of that flow, and to no other flow."""
-    driver.flow_context("tcp", context_layer="STREAM", remote=WATCHED)
-    driver.inspect("tcp", layer="STREAM")
+    watched, other = family.end(family.host, 80), family.end(family.host, 81)
+    for port in (80, 81):
+        stations.add(family.host).tcp_listen(port, echo=True)
+    driver.flow_context("tcp", context_layer=family.layer("STREAM"), remote=watched)
+    driver.inspect("tcp", layer=family.layer("STREAM"))
 
-    talk(probe, WATCHED)
-    talk(probe, OTHER)
+    talk(probe, watched)
+    talk(probe, other)
     fence()
 
     expect(trace).one(kind="flow-associate", status="STATUS_SUCCESS")
     (associated,) = trace.select("flow-associate")
-    classified = {"kind": "classify", "layer": "STREAM_V4"}
-    expect(trace).some(**classified, remote=WATCHED, flow_context=associated.value)
-    expect(trace).none(**classified, remote=WATCHED, flow_context=lambda value: value != associated.value)
-    expect(trace).some(**classified, remote=OTHER, flow_context=0)
-    expect(trace).none(**classified, remote=OTHER, flow_context=lambda value: value != 0)
-    expect(witness).some(dst=WATCHED, payload=b"ping")
+    classified = {"kind": "classify", "layer": family.layer("STREAM")}
+    expect(trace).some(**classified, remote=watched, flow_context=associated.value)
+    expect(trace).none(**classified, remote=watched, flow_context=lambda value: value != associated.value)
+    expect(trace).some(**classified, remote=other, flow_context=0)
+    expect(trace).none(**classified, remote=other, flow_context=lambda value: value != 0)
+    expect(witness).some(dst=watched, payload=b"ping")
 
 
 @pytest.mark.rule("W189", "W200")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from harness.driver.interface import InjectPath
@@ -11,6 +12,11 @@ from harness.expect import expect
 from harness.waiting import Deadline
 
 STATION = "198.51.100.5"
+
+
+def ip_of(family, source, destination):
+    """An IP header of the family."""
+    return (IPv6 if family.version == 6 else IP)(src=source, dst=destination)
 
 
 @pytest.mark.rule("W245", "W248", "W261")
@@ -21,33 +27,33 @@ STATION = "198.51.100.5"
         pytest.param(InjectPath.TRANSPORT_RECEIVE, id="transport"),
     ],
 )
-def test_a_spoofed_inbound_datagram_reaches_the_socket(driver, probe, witness, trace, fence, path):
+def test_a_spoofed_inbound_datagram_reaches_the_socket(driver, probe, witness, trace, fence, family, path):
     """A datagram that the driver injects on the receive path reaches the guest's socket from its spoofed source."""
-    socket = probe.udp_open("192.0.2.2:5353")
-    packet = IP(src="203.0.113.77", dst="192.0.2.2") / UDP(sport=4321, dport=5353) / Raw(b"from nobody")
+    socket = probe.udp_open(family.end(family.guest, 5353))
+    packet = ip_of(family, family.other_host, family.guest) / UDP(sport=4321, dport=5353) / Raw(b"from nobody")
 
-    driver.inject(path, bytes(packet), local="192.0.2.2", remote="203.0.113.77")
+    driver.inject(path, bytes(packet), local=family.guest, remote=family.other_host)
     data, peer = socket.receive_from()
     fence()
 
     expect(data).equals(b"from nobody")
-    expect(peer).equals("203.0.113.77:4321")
+    expect(peer).equals(family.end(family.other_host, 4321))
     expect(witness).none(contains=b"from nobody")
     expect(trace).one(kind="inject-complete", status="STATUS_SUCCESS")
 
 
 @pytest.mark.rule("W245", "W248")
-def test_a_made_up_packet_leaves_the_guest(driver, stations, witness, trace, fence):
+def test_a_made_up_packet_leaves_the_guest(driver, stations, witness, trace, fence, family):
     """A packet that the driver injects on the send path leaves the guest once, with right checksums."""
-    server = stations.add(STATION).udp(53)
-    packet = IP(src="192.0.2.2", dst=STATION) / UDP(sport=1111, dport=53) / Raw(b"made up")
+    server = stations.add(family.host).udp(53)
+    packet = ip_of(family, family.guest, family.host) / UDP(sport=1111, dport=53) / Raw(b"made up")
 
-    driver.inject(InjectPath.NETWORK_SEND, bytes(packet), local="192.0.2.2", remote=STATION)
+    driver.inject(InjectPath.NETWORK_SEND, bytes(packet), local=family.guest, remote=family.host)
     received = server.receive(Deadline(10))
     fence()
 
     expect(received.payload).equals(b"made up")
-    expect(witness).one(src="192.0.2.2:1111", dst=f"{STATION}:53", checksums="right")
+    expect(witness).one(src=family.end(family.guest, 1111), dst=family.end(family.host, 53), checksums="right")
     expect(trace).one(kind="inject-complete", status="STATUS_SUCCESS")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from harness.errors import DeadlineExpired, ExpectationFailed, GuestCrashed, GuestHung, UsageError
 from harness.expect import Fence, expect, timeline_at
+from harness.expect.matching import fits
 from harness.guest import ProbeClient, ProbeListener
 from harness.trace import Trace
 from harness.waiting import Deadline
@@ -157,6 +159,26 @@ def test_a_listener_is_judged_by_number_and_by_what_its_connections_were_meant_f
         expect(Listener([MEANT], extra=1)).accepted()
     with pytest.raises(ExpectationFailed, match=r"meant for 198\.51\.100\.5:80"):
         expect(Listener([MEANT])).accepted(original_remote="198.51.100.5:81")
+
+
+def sockaddr(family: int, port: int, address: bytes, *, at: int) -> bytes:
+    """A WFPCALLOUT_REDIRECT_CONTEXT: eight bytes of the rule's, then a SOCKADDR_STORAGE of Windows."""
+    head = family.to_bytes(2, "little") + port.to_bytes(2, "big")
+    return bytes(8) + (head + bytes(at - 4) + address).ljust(128, b"\0")
+
+
+def test_a_redirect_context_says_where_a_connection_was_meant_to_go_in_both_families() -> None:
+    six = ipaddress.ip_address("2001:db8:99::5").packed
+    contexts = [sockaddr(2, 80, bytes([198, 51, 100, 5]), at=4), sockaddr(23, 8443, six, at=8)]
+    expect(Listener(contexts[:1])).accepted(original_remote="198.51.100.5:80")
+    expect(Listener(contexts[1:])).accepted(original_remote="[2001:db8:99::5]:8443")
+
+
+def test_an_ipv6_address_without_a_port_is_compared_as_a_whole() -> None:
+    assert fits("2001:db8::5", "2001:db8::5")
+    assert fits("2001:db8::5", "[2001:db8::5]:80")
+    assert fits(":80", "[2001:db8::5]:80")
+    assert not fits(":5", "2001:db8::5")
 
 
 def test_bytes_that_differ_say_from_where() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import Ether
 
 from harness.link.headers import address_text, parse_ip, parse_tcp
@@ -48,6 +48,32 @@ def test_wrong_ip_header_checksum_says_what_it_should_be() -> None:
     found = parse_ip(bytes(packet))
     assert found is not None
     assert found.trouble == f"The IP header checksum is 0x1234, should be 0x{right:04x}"
+
+
+def test_what_follows_ipv6_extension_headers_is_found_and_checked() -> None:
+    options = IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt()
+    raw = bytes(V6 / options / UDP(sport=1, dport=53) / b"x")
+    found = parse_ip(raw)
+    assert found is not None
+    assert (found.protocol, found.ports, found.payload, found.trouble) == (17, (1, 53), b"x", None)
+    broken = parse_ip(raw[:-1] + b"y")
+    assert broken is not None
+    assert "UDP checksum" in (broken.trouble or "")
+
+
+@pytest.mark.parametrize(("offset", "more", "fragment"), [(0, 1, True), (9, 0, True), (0, 0, False)])
+def test_an_ipv6_fragment_is_one_unless_it_is_the_whole_packet(offset: int, more: int, fragment: bool) -> None:
+    found = parse_ip(bytes(V6 / IPv6ExtHdrFragment(offset=offset, m=more) / UDP(sport=1, dport=53) / b"x"))
+    assert found is not None
+    assert (found.fragment, found.protocol, found.trouble) == (fragment, 17, None)
+
+
+def test_an_extension_header_longer_than_its_packet_is_left_where_it_is() -> None:
+    raw = bytearray(bytes(V6 / bytes([17, 200] + [0] * 14)))
+    raw[20] = 60  # destination options
+    found = parse_ip(bytes(raw))
+    assert found is not None
+    assert (found.protocol, len(found.body)) == (60, 16)
 
 
 def test_a_udp_checksum_of_zero_is_none_at_all_in_ipv4_and_wrong_in_ipv6() -> None:
