@@ -30,10 +30,20 @@
 #define TAG 0x6f636677u /* 'wfco' in a dump */
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
-#define LAYERS 24
+#define LAYERS 26
 #define DRAIN_MAX_MS 60000u
 
-enum { LAYER_IPPACKET, LAYER_TRANSPORT, LAYER_DATAGRAM, LAYER_ICMP_ERROR, LAYER_STREAM, LAYER_ALE, LAYER_FLOW, LAYER_REDIRECT };
+enum {
+    LAYER_MAC,
+    LAYER_IPPACKET,
+    LAYER_TRANSPORT,
+    LAYER_DATAGRAM,
+    LAYER_ICMP_ERROR,
+    LAYER_STREAM,
+    LAYER_ALE,
+    LAYER_FLOW,
+    LAYER_REDIRECT
+};
 
 /* One layer that the driver has callouts at, and where its fields stand. */
 typedef struct LAYER {
@@ -43,7 +53,7 @@ typedef struct LAYER {
     BOOLEAN inbound; /* DATAGRAM_DATA: asked of the packet */
     const GUID *key;
     UINT16 local_address, remote_address, local_port, remote_port, protocol, flags, interface_index, sub_interface;
-    UINT16 direction;
+    UINT16 direction, ndis_port;
 } LAYER;
 
 extern const LAYER layers[];
@@ -56,7 +66,7 @@ typedef struct TRAFFIC {
     const FWPS_INCOMING_VALUES0 *values;
     const FWPS_INCOMING_METADATA_VALUES0 *metadata;
     BOOLEAN inbound;
-    UINT32 ip_header, transport_header; /* sizes in front of the data offset, where the layer has them */
+    UINT32 ip_header, transport_header, mac_header; /* sizes, where the layer has them */
     WFPCALLOUT_EVENT event;             /* addresses, ports, flow: filled in once */
 } TRAFFIC;
 
@@ -66,6 +76,7 @@ typedef struct DRIVER {
     HANDLE engine;
     HANDLE redirect;
     HANDLE network[2], transport; /* injection handles: network for IPv4 and IPv6 */
+    HANDLE layer2;                /* NULL where the layer 2 driver is not ready */
     NDIS_HANDLE ndis, pool;
     KEVENT control;               /* one IOCTL at a time that changes anything; a lock that keeps PASSIVE_LEVEL */
 } DRIVER;

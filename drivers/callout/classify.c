@@ -32,20 +32,26 @@ static UINT32 take_number(const TRAFFIC *traffic, UINT16 field)
 }
 
 /*
- * At the IP packet layers the ports are in the packet alone. What comes in is indicated from behind its IP header, what
- * goes out from the IP header itself, whatever size the metadata name. The data offset is put back to where it was.
+ * At the IP packet and MAC layers the ports are in the packet alone. An IP packet that comes in is indicated from behind
+ * its IP header, one that goes out from the IP header itself, whatever size the metadata name; a frame that comes in from
+ * behind its MAC header, one that goes out from the MAC header. The data offset is put back to where it was.
  */
 static void take_ports(TRAFFIC *traffic, NET_BUFFER_LIST *list)
 {
     NET_BUFFER *buffer = NET_BUFFER_LIST_FIRST_NB(list);
-    UINT8 storage[80];
+    UINT8 storage[96];
     const UINT8 *bytes;
     ULONG back = traffic->inbound ? traffic->ip_header : 0, offset = 0, length;
+    ULONG skip = traffic->inbound ? 0 : traffic->mac_header;
 
     if (!buffer || (back && NdisRetreatNetBufferDataStart(buffer, back, 0, NULL) != NDIS_STATUS_SUCCESS))
         return;
     length = NET_BUFFER_DATA_LENGTH(buffer) < sizeof storage ? NET_BUFFER_DATA_LENGTH(buffer) : sizeof storage;
     bytes = length ? NdisGetDataBuffer(buffer, length, storage, 1, 0) : NULL;
+    if (bytes && skip < length) {
+        bytes += skip;
+        length -= skip;
+    }
     if (bytes && packet_transport(bytes, length, &traffic->event.protocol, &offset) && offset + 4 <= length &&
         (traffic->event.protocol == IPPROTO_TCP || traffic->event.protocol == IPPROTO_UDP)) {
         UINT16 source = (UINT16)(bytes[offset] << 8 | bytes[offset + 1]);
@@ -72,6 +78,8 @@ static void describe(TRAFFIC *traffic, void *data)
         traffic->ip_header = metadata->ipHeaderSize;
     if (present & FWPS_METADATA_FIELD_TRANSPORT_HEADER_SIZE)
         traffic->transport_header = metadata->transportHeaderSize;
+    if (layer->kind == LAYER_MAC && (metadata->currentL2MetadataValues & FWPS_L2_METADATA_FIELD_ETHERNET_MAC_HEADER_SIZE))
+        traffic->mac_header = metadata->ethernetMacHeaderSize;
     event->layer = layer->id;
     event->family = layer->family;
     event->metadata = present;
@@ -95,7 +103,7 @@ static void describe(TRAFFIC *traffic, void *data)
     } else if (data && layer->kind <= LAYER_ICMP_ERROR) {
         for (buffer = NET_BUFFER_LIST_FIRST_NB((NET_BUFFER_LIST *)data); buffer; buffer = NET_BUFFER_NEXT_NB(buffer))
             event->data_length += NET_BUFFER_DATA_LENGTH(buffer);
-        if (layer->kind == LAYER_IPPACKET)
+        if (layer->kind <= LAYER_IPPACKET)
             take_ports(traffic, data);
     }
 }
@@ -106,7 +114,7 @@ static BOOLEAN matches(const TRAFFIC *traffic, const WFPCALLOUT_RULE *rule)
     const WFPCALLOUT_EVENT *event = &traffic->event;
     if (traffic->layer->kind == LAYER_STREAM || traffic->layer->kind == LAYER_ICMP_ERROR)
         return !rule->protocol || rule->protocol == event->protocol;
-    if (traffic->layer->kind != LAYER_IPPACKET)
+    if (traffic->layer->kind > LAYER_IPPACKET)
         return TRUE;
     return (!rule->protocol || rule->protocol == event->protocol) &&
            (!rule->local_port || rule->local_port == event->local_port) &&

@@ -6,6 +6,8 @@
  */
 #include "job.h"
 
+#define READY_TRIES 50 /* five seconds */
+
 /* All by the lock. `users`: classifies and injections that hold a handle right now; none begins while `closing`. */
 static LIST_ENTRY queue, held;
 static KSPIN_LOCK lock;
@@ -48,8 +50,10 @@ void inject_leave(void)
 
 FWPS_PACKET_INJECTION_STATE inject_state(const LAYER *layer, const NET_BUFFER_LIST *list)
 {
-    HANDLE handle = layer->kind == LAYER_IPPACKET ? driver.network[layer->family == 6] : driver.transport;
-    return FwpsQueryPacketInjectionState0(handle, list, NULL);
+    HANDLE handle = layer->kind == LAYER_MAC        ? driver.layer2
+                    : layer->kind == LAYER_IPPACKET ? driver.network[layer->family == 6]
+                                                    : driver.transport;
+    return !handle ? FWPS_PACKET_NOT_INJECTED : FwpsQueryPacketInjectionState0(handle, list, NULL);
 }
 
 void job_free(JOB *job)
@@ -105,6 +109,14 @@ static NTSTATUS send_job(JOB *job)
     case WFPCALLOUT_INJECT_TRANSPORT_SEND:
         return FwpsInjectTransportSendAsync1(driver.transport, NULL, job->endpoint, 0, &job->arguments, family,
                                              job->compartment, job->list, completed, job);
+    case WFPCALLOUT_INJECT_MAC_SEND:
+        return driver.layer2 ? FwpsInjectMacSendAsync0(driver.layer2, NULL, 0, job->layer, job->interface_index, job->port,
+                                                       job->list, completed, job)
+                             : STATUS_FWP_L2_DRIVER_NOT_READY;
+    case WFPCALLOUT_INJECT_MAC_RECEIVE:
+        return driver.layer2 ? FwpsInjectMacReceiveAsync0(driver.layer2, NULL, 0, job->layer, job->interface_index,
+                                                          job->port, job->list, completed, job)
+                             : STATUS_FWP_L2_DRIVER_NOT_READY;
     default:
         return FwpsInjectTransportReceiveAsync0(driver.transport, NULL, NULL, 0, family, job->compartment,
                                                 job->interface_index, job->sub_interface, job->list, completed, job);
@@ -240,14 +252,32 @@ void inject_stats(WFPCALLOUT_STATS *stats)
     KeReleaseSpinLock(&lock, irql);
 }
 
+static NTSTATUS create_first(void)
+{
+    LARGE_INTEGER pause;
+    NTSTATUS status;
+    ULONG tries = READY_TRIES;
+
+    pause.QuadPart = -100 * 10 * 1000; /* 100 ms */
+    do { /* the driver may have been loaded before TCP/IP */
+        status = FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_TRANSPORT, &driver.transport);
+        if (status == STATUS_FWP_TCPIP_NOT_READY)
+            KeDelayExecutionThread(KernelMode, FALSE, &pause);
+    } while (status == STATUS_FWP_TCPIP_NOT_READY && --tries);
+    return status;
+}
+
 NTSTATUS injection_create(void)
 {
     KIRQL irql;
-    NTSTATUS status = FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_TRANSPORT, &driver.transport);
+    NTSTATUS status = create_first();
     if (NT_SUCCESS(status))
         status = FwpsInjectionHandleCreate0(AF_INET, FWPS_INJECTION_TYPE_NETWORK, &driver.network[0]);
     if (NT_SUCCESS(status))
         status = FwpsInjectionHandleCreate0(AF_INET6, FWPS_INJECTION_TYPE_NETWORK, &driver.network[1]);
+    /* Without layer 2 the driver does all the rest. */
+    if (NT_SUCCESS(status) && !NT_SUCCESS(FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_L2, &driver.layer2)))
+        driver.layer2 = NULL;
     if (NT_SUCCESS(status)) {
         KeAcquireSpinLock(&lock, &irql);
         closing = FALSE;
@@ -277,7 +307,7 @@ static void close_entrance(void)
 /* Each destroy waits for the injections of its handle; what is still queued has to be injected first. */
 void injection_destroy(void)
 {
-    HANDLE *handles[] = {&driver.transport, &driver.network[0], &driver.network[1]};
+    HANDLE *handles[] = {&driver.transport, &driver.network[0], &driver.network[1], &driver.layer2};
     ULONG i;
 
     close_entrance();

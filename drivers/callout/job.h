@@ -14,6 +14,7 @@ typedef struct JOB {
     UINT64 rule, endpoint;
     COMPARTMENT_ID compartment;
     IF_INDEX interface_index, sub_interface;
+    NDIS_PORT_NUMBER port; /* MAC_* */
     FWPS_TRANSPORT_SEND_PARAMS1 arguments; /* and all it points at: valid until completionFn has run */
     UINT8 remote[16];
     void *control, *header;

@@ -4,7 +4,7 @@
 #define F(layer, field) FWPS_FIELD_##layer##_##field
 #define ENTRY(name, fam, what, in, lp, rp, proto, ifindex, subif, dir)                                                 \
     {FWPS_LAYER_##name, fam, what, in, &FWPM_LAYER_##name, F(name, IP_LOCAL_ADDRESS), F(name, IP_REMOTE_ADDRESS), lp, rp, \
-     proto, F(name, FLAGS), ifindex, subif, dir}
+     proto, F(name, FLAGS), ifindex, subif, dir, NO_FIELD}
 #define IPPACKET(name, fam, in)                                                                                        \
     ENTRY(name, fam, LAYER_IPPACKET, in, NO_FIELD, NO_FIELD, NO_FIELD, F(name, INTERFACE_INDEX),                        \
           F(name, SUB_INTERFACE_INDEX), NO_FIELD)
@@ -25,6 +25,9 @@
 #define ICMP_ERROR(name, fam, in)                                                                                      \
     ENTRY(name, fam, LAYER_ICMP_ERROR, in, F(name, ICMP_TYPE), F(name, ICMP_CODE), NO_FIELD, F(name, INTERFACE_INDEX),  \
           F(name, SUB_INTERFACE_INDEX), NO_FIELD)
+#define MAC(name, in)                                                                                                  \
+    {FWPS_LAYER_##name, 0, LAYER_MAC, in, &FWPM_LAYER_##name, NO_FIELD, NO_FIELD, NO_FIELD, NO_FIELD, NO_FIELD, NO_FIELD, \
+     F(name, INTERFACE_INDEX), NO_FIELD, NO_FIELD, F(name, NDIS_PORT)}
 
 const LAYER layers[] = {
     IPPACKET(INBOUND_IPPACKET_V4, 4, TRUE),
@@ -51,6 +54,8 @@ const LAYER layers[] = {
     ALE(ALE_FLOW_ESTABLISHED_V6, 6, LAYER_FLOW, FALSE),
     ALE(ALE_CONNECT_REDIRECT_V4, 4, LAYER_REDIRECT, FALSE),
     ALE(ALE_CONNECT_REDIRECT_V6, 6, LAYER_REDIRECT, FALSE),
+    MAC(INBOUND_MAC_FRAME_ETHERNET, TRUE),
+    MAC(OUTBOUND_MAC_FRAME_ETHERNET, FALSE),
 };
 C_ASSERT(sizeof layers / sizeof layers[0] == LAYERS);
 const ULONG layer_count = LAYERS;

@@ -58,6 +58,12 @@ static NTSTATUS fill_path(TRAFFIC *traffic, JOB *job)
         job->interface_index = traffic->values->incomingValue[layer->interface_index].value.uint32;
     if (layer->sub_interface != NO_FIELD && layer->sub_interface < traffic->values->valueCount)
         job->sub_interface = traffic->values->incomingValue[layer->sub_interface].value.uint32;
+    if (layer->ndis_port != NO_FIELD && layer->ndis_port < traffic->values->valueCount)
+        job->port = traffic->values->incomingValue[layer->ndis_port].value.uint32;
+    if (layer->kind == LAYER_MAC) {
+        job->path = traffic->inbound ? WFPCALLOUT_INJECT_MAC_RECEIVE : WFPCALLOUT_INJECT_MAC_SEND;
+        return STATUS_SUCCESS;
+    }
     if (layer->kind == LAYER_IPPACKET) {
         job->path = traffic->inbound ? WFPCALLOUT_INJECT_NETWORK_RECEIVE : WFPCALLOUT_INJECT_NETWORK_SEND;
         return STATUS_SUCCESS;
@@ -127,7 +133,9 @@ BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_
 
     InitializeListHead(&made);
     /* Inbound the offset is behind the headers that an injection has to begin with. */
-    if (traffic->inbound)
+    if (traffic->layer->kind == LAYER_MAC)
+        back = traffic->inbound ? traffic->mac_header : 0;
+    else if (traffic->inbound)
         back = traffic->ip_header + (traffic->layer->kind == LAYER_IPPACKET ? 0 : traffic->transport_header);
     for (buffer = NET_BUFFER_LIST_FIRST_NB(list); buffer && back && status == STATUS_SUCCESS;
          buffer = NET_BUFFER_NEXT_NB(buffer)) {
@@ -162,6 +170,8 @@ static NTSTATUS inject_given(const WFPCALLOUT_INJECT *request, const UINT8 *byte
     if (!job)
         return STATUS_INSUFFICIENT_RESOURCES;
     job->path = request->path;
+    job->layer = request->path == WFPCALLOUT_INJECT_MAC_SEND ? FWPS_LAYER_OUTBOUND_MAC_FRAME_ETHERNET
+                                                             : FWPS_LAYER_INBOUND_MAC_FRAME_ETHERNET; /* looked at for MAC_* */
     job->family = request->family;
     job->compartment = DEFAULT_COMPARTMENT_ID;
     job->interface_index = request->interface_index;
@@ -188,7 +198,7 @@ NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes)
 {
     NTSTATUS status;
 
-    if (request->path < WFPCALLOUT_INJECT_NETWORK_SEND || request->path > WFPCALLOUT_INJECT_TRANSPORT_RECEIVE ||
+    if (request->path < WFPCALLOUT_INJECT_NETWORK_SEND || request->path > WFPCALLOUT_INJECT_MAC_RECEIVE ||
         (request->family != 4 && request->family != 6))
         return STATUS_INVALID_PARAMETER;
     if (!inject_enter())

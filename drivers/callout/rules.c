@@ -75,12 +75,16 @@ void conditions_build(CONDITIONS *out, const LAYER *layer, UINT8 protocol, const
 static BOOLEAN fits(const LAYER *layer, const WFPCALLOUT_RULE *rule)
 {
     BOOLEAN packets = layer->kind == LAYER_IPPACKET || layer->kind == LAYER_TRANSPORT || layer->kind == LAYER_DATAGRAM;
+    /* Frames are told apart by protocol and ports alone. */
+    if (layer->kind == LAYER_MAC && !(is_zero(rule->local_addr, 16) && is_zero(rule->remote_addr, 16)))
+        return FALSE;
     switch (rule->action) {
     case WFPCALLOUT_ACTION_REDIRECT:
         return layer->kind == LAYER_REDIRECT;
     case WFPCALLOUT_ACTION_FLOW_CONTEXT:
         return layer->kind == LAYER_FLOW && find_layer(rule->context_layer) != NULL;
     case WFPCALLOUT_ACTION_REINJECT:
+        return packets || layer->kind == LAYER_MAC;
     case WFPCALLOUT_ACTION_REWRITE:
         return packets;
     case WFPCALLOUT_ACTION_REPLACE:

@@ -110,7 +110,9 @@ enum WFPCALLOUT_INJECT_PATH {
     WFPCALLOUT_INJECT_NETWORK_SEND = 1,     /* bytes = IP packet */
     WFPCALLOUT_INJECT_NETWORK_RECEIVE = 2,  /* bytes = IP packet */
     WFPCALLOUT_INJECT_TRANSPORT_SEND = 3,   /* bytes = transport header + payload; remote address in the structure */
-    WFPCALLOUT_INJECT_TRANSPORT_RECEIVE = 4 /* bytes = IP packet */
+    WFPCALLOUT_INJECT_TRANSPORT_RECEIVE = 4,/* bytes = IP packet */
+    WFPCALLOUT_INJECT_MAC_SEND = 5,         /* bytes = Ethernet frame */
+    WFPCALLOUT_INJECT_MAC_RECEIVE = 6       /* bytes = Ethernet frame */
 };
 
 typedef struct WFPCALLOUT_INJECT {

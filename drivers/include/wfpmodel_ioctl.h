@@ -21,6 +21,7 @@
 #define IOCTL_WFPMODEL_QUERY_RECORDS WFPMODEL_CTL(1) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
 #define IOCTL_WFPMODEL_QUERY_CONTEXT WFPMODEL_CTL(2) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
 #define IOCTL_WFPMODEL_SET_RECORDS   WFPMODEL_CTL(3) /* in: WFPMODEL_SOCKET + bytes: for the next connect from local_port */
+#define IOCTL_WFPMODEL_NOT_READY     WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
 
 /* A socket by its addresses as getsockname and getpeername tell them: IPv6 addresses in network byte order, IPv4 ones as
  * ::ffff:a.b.c.d; ports in host byte order. QUERY on a connection that was not redirected fails with STATUS_NOT_FOUND

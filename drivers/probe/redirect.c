@@ -31,6 +31,12 @@ static int model_ask(SOCKET socket, unsigned long code, const void *in, unsigned
     (void)socket, (void)code, (void)in, (void)in_size, (void)out, (void)capacity, (void)size;
     return WSAEOPNOTSUPP;
 }
+
+static bool model_not_ready(uint32_t times)
+{
+    (void)times;
+    return false;
+}
 #endif
 
 static bool unknown_to_winsock(int error)
@@ -82,6 +88,13 @@ bool redirect_op(const char *op, json_request *request)
 {
     bool context = !strcmp(op, "redirect_context"), records = !strcmp(op, "redirect_records");
     bool set = !strcmp(op, "set_redirect_records");
+    if (!strcmp(op, "model_not_ready")) {
+        if (model_not_ready((uint32_t)json_number(request, "times", 1)))
+            reply_ok(request);
+        else
+            reply_error(request, "NoModel", 0, "TCP/IP cannot be made not ready here: this is not the reference guest.");
+        return true;
+    }
     if (!context && !records && !set)
         return false;
     probe_socket *socket = socket_get((int)json_number(request, "socket", 0));

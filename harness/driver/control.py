@@ -250,12 +250,13 @@ class DriverControl:
     def inject(
         self, path: InjectPath, data: bytes, *, local: str | None = None, remote: str | None = None, interface: int = 0
     ) -> int:
-        """Have the driver inject bytes of our own; NTSTATUS of the call."""
+        """Have the driver inject an IP packet, a frame, or what follows an IP header; NTSTATUS of the call."""
         addresses = [address for address in (local, remote) if address]
+        frame = path in (InjectPath.MAC_SEND, InjectPath.MAC_RECEIVE)
         reply = self._ask(
             "drv_inject",
             path=int(path),
-            family=ip_address(addresses[0]).version if addresses else data[0] >> 4,
+            family=ip_address(addresses[0]).version if addresses else 4 if frame else data[0] >> 4,
             interface_index=interface,
             local_addr=local,
             remote_addr=remote,
@@ -291,4 +292,4 @@ def _context_of(remote: str | None) -> int:
 
 
 def _with_family(layer: str, family: int) -> str:
-    return layer if "_V4" in layer or "_V6" in layer else f"{layer}_V{family}"
+    return layer if "_V4" in layer or "_V6" in layer or "MAC_FRAME" in layer else f"{layer}_V{family}"

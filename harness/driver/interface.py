@@ -56,6 +56,8 @@ class InjectPath(IntEnum):
     NETWORK_RECEIVE = 2
     TRANSPORT_SEND = 3
     TRANSPORT_RECEIVE = 4
+    MAC_SEND = 5
+    MAC_RECEIVE = 6
 
 
 class LabOp(IntEnum):

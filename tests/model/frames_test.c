@@ -303,6 +303,100 @@ static void test_cut_again(void)
     watch_path_end();
 }
 
+/* ---- what a layer may say of a packet ---- */
+static const struct {
+    UINT16 layer;
+    UINT32 flags;
+} flags_given[] = {
+    {LAYER_INBOUND_IPPACKET_V4, FLAG_IS_LOOPBACK | FLAG_IS_FRAGMENT | FLAG_IS_REASSEMBLED},
+    {LAYER_OUTBOUND_IPPACKET_V4, FLAG_IS_LOOPBACK},
+    {LAYER_INBOUND_TRANSPORT_V4, FLAG_IS_LOOPBACK | FLAG_REQUIRES_ALE_CLASSIFY},
+    {LAYER_OUTBOUND_TRANSPORT_V4, FLAG_IS_LOOPBACK},
+    {LAYER_DATAGRAM_DATA_V4, FLAG_IS_LOOPBACK},
+    {LAYER_ALE_AUTH_RECV_ACCEPT_V4, FLAG_IS_LOOPBACK | FLAG_IS_REAUTHORIZE},
+    {LAYER_ALE_AUTH_CONNECT_V4, FLAG_IS_REAUTHORIZE | FLAG_IS_CONNECTION_REDIRECTED | FLAG_IS_PROXY_CONNECTION},
+    {LAYER_ALE_FLOW_ESTABLISHED_V4, FLAG_IS_LOOPBACK | FLAG_IS_PROXY_CONNECTION},
+};
+
+static UINT32 flags_beyond(void)
+{
+    UINT32 beyond = 0;
+    for (unsigned i = 0; i < seen_count && i < SEEN_MAX; i++)
+        for (unsigned k = 0; k < sizeof flags_given / sizeof flags_given[0]; k++)
+            if (flags_given[k].layer == seen[i].layer)
+                beyond |= seen[i].flags & ~flags_given[k].flags;
+    return beyond;
+}
+
+static void send_fragment(void)
+{
+    uint8_t data[WHOLE], frame[2048];
+    HANDLE handle;
+    datagram(data, 5000, 53);
+    size_t length = fragment_of(frame, GUEST, SERVER, 9, 0, TRUE, data, HALF);
+    FwpsInjectionHandleCreate0(AF_INET, INJECT_NETWORK, &handle);
+    FwpsInjectNetworkSendAsync0(handle, NULL, 0, 1, list_of(frame + ETHERNET, length - ETHERNET), on_injected, NULL);
+    injected_wait();
+    FwpsInjectionHandleDestroy0(handle);
+}
+
+static void test_flags(void)
+{
+    UINT32 id;
+    HANDLE redirect;
+    watch_path();
+    part_in(110, 0, TRUE, HALF);
+    part_in(110, HALF, FALSE, WHOLE - HALF);
+    send_fragment();
+    add_callout(1, LAYER_ALE_CONNECT_REDIRECT_V4, &id);
+    register_callout(1, 1);
+    FwpsRedirectHandleCreate0(NULL, 0, &redirect);
+    behave[1].redirect = redirect;
+    behave[1].redirect_to = BEYOND;
+    behave[1].redirect_port = 81;
+    add_filter(LAYER_ALE_CONNECT_REDIRECT_V4, 200, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
+    guest_sends(5700, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W236 AUTH_CONNECT is told of a redirection", at(LAYER_ALE_AUTH_CONNECT_V4)->flags, FLAG_IS_CONNECTION_REDIRECTED);
+    EXPECT("W236 and no layer of what is another's", flags_beyond(), 0);
+    FwpsRedirectHandleDestroy0(redirect);
+    watch_path_end();
+    FwpsCalloutUnregisterById0(id);
+}
+
+/* What it has been shown at a layer, in one word: its own structure, a list, nothing. */
+static UINT32 data_kinds[4];
+static UINT64 poison;
+
+static void see_data(struct behaviour *b, struct call *call)
+{
+    const FWPS_CONNECT_REQUEST0 *request = call->data;
+    const FWPS_STREAM_CALLOUT_IO_PACKET0 *io = call->data;
+    (void)b;
+    call->out->actionType = ACTION_PERMIT;
+    if (call->values->layerId == LAYER_ALE_CONNECT_REDIRECT_V4)
+        data_kinds[0] = get16((const uint8_t *)&((const SOCKADDR_IN *)&request->remoteAddressAndPort)->sin_port);
+    else if (call->values->layerId == LAYER_STREAM_V4)
+        data_kinds[1] = nbl_block_of(io->streamData->netBufferListChain) != NULL;
+    else if (call->values->layerId == LAYER_OUTBOUND_IPPACKET_V4)
+        data_kinds[2] = nbl_block_of(call->data) != NULL;
+    if (call->values->layerId == LAYER_OUTBOUND_IPPACKET_V4)
+        poison = call->metadata->flowHandle;
+}
+
+static void test_data(void)
+{
+    watch_path();
+    behave[0].instead = see_data;
+    guest_sends(5701, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    link_sends(SERVER, 80, 5701, IPPROTO_TCP, 0x12, 2000, "");
+    guest_sends(5701, SERVER, 80, IPPROTO_TCP, 0x18, 1001, "GET");
+    EXPECT("W221 at CONNECT_REDIRECT: the request", data_kinds[0], 80);
+    EXPECT("W221 at STREAM: the stream's data", data_kinds[1], TRUE);
+    EXPECT("W221 at the packet layers: a list", data_kinds[2], TRUE);
+    EXPECT("W234 what is not announced is poison", poison, 0xa5a5a5a5a5a5a5a5ull);
+    watch_path_end();
+}
+
 void test_frame_path(void)
 {
     inject_rig_begin();
@@ -310,5 +404,7 @@ void test_frame_path(void)
     test_forwarding();
     test_fragments();
     test_cut_again();
+    test_flags();
+    test_data();
     inject_rig_end();
 }

@@ -30,6 +30,14 @@ long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t 
         *done = sizeof now;
         return STATUS_SUCCESS;
     }
+    if (code == IOCTL_WFPMODEL_NOT_READY) {
+        uint32_t times;
+        if (in < sizeof times)
+            return STATUS_INVALID_PARAMETER;
+        memcpy(&times, buffer, sizeof times);
+        inject_not_ready(times);
+        return STATUS_SUCCESS;
+    }
     if (in < sizeof socket)
         return STATUS_INVALID_PARAMETER;
     memcpy(&socket, buffer, sizeof socket);

@@ -52,6 +52,33 @@ static BOOL arrival_unknown(const struct field_fact *field, const struct view *v
     }
 }
 
+/* The condition flags that the documents give at a layer, of those that the model has (W236). */
+static UINT32 flags_at(UINT16 layer)
+{
+    switch (layer_v4(layer)) {
+    case LAYER_INBOUND_IPPACKET_V4:
+        return FLAG_IS_LOOPBACK | FLAG_IS_FRAGMENT | FLAG_IS_REASSEMBLED;
+    case LAYER_INBOUND_TRANSPORT_V4:
+        return FLAG_IS_LOOPBACK | FLAG_REQUIRES_ALE_CLASSIFY;
+    case LAYER_OUTBOUND_IPPACKET_V4:
+    case LAYER_OUTBOUND_TRANSPORT_V4:
+    case LAYER_DATAGRAM_DATA_V4:
+    case LAYER_INBOUND_ICMP_ERROR_V4:
+    case LAYER_OUTBOUND_ICMP_ERROR_V4:
+        return FLAG_IS_LOOPBACK;
+    case LAYER_ALE_AUTH_RECV_ACCEPT_V4:
+        return FLAG_IS_LOOPBACK | FLAG_IS_REAUTHORIZE;
+    case LAYER_ALE_AUTH_CONNECT_V4:
+        return FLAG_IS_REAUTHORIZE | FLAG_IS_CONNECTION_REDIRECTED | FLAG_IS_PROXY_CONNECTION;
+    case LAYER_ALE_FLOW_ESTABLISHED_V4:
+        return FLAG_IS_LOOPBACK | FLAG_IS_PROXY_CONNECTION;
+    case LAYER_ALE_CONNECT_REDIRECT_V4:
+        return FLAG_IS_PROXY_CONNECTION;
+    default:
+        return 0xffffffff;
+    }
+}
+
 static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const struct view *view)
 {
     const struct tuple *t = view->tuple;
@@ -159,8 +186,11 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
     MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
     what.values = slots;
     memset(what.values + layer->field_count, 0xa5, POISON_SLOTS * sizeof *what.values);
+    UINT32 flags = view->flags;
+    view->flags &= flags_at(layer_id);
     for (UINT32 i = 0; i < layer->field_count; i++)
         put_value(&what.values[i].value, &layer->fields[i], view);
+    view->flags = flags;
     put_metadata(&what.metadata, layer_id, view);
     if (view->show) {
         struct packet *p = view->packet;
