@@ -397,6 +397,42 @@ static void test_data(void)
     watch_path_end();
 }
 
+/* ---- what was blocked ---- */
+static UINT64 discard_filter;
+static UINT32 discard_reason, discard_port;
+
+static void see_discard(struct behaviour *b, struct call *call)
+{
+    (void)b;
+    discard_filter = call->metadata->discardMetadata.filterId;
+    discard_reason = (call->metadata->currentMetadataValues & META_DISCARD_REASON) << 16 | call->metadata->discardMetadata.discardModule << 8 |
+                     call->metadata->discardMetadata.discardReason;
+    discard_port = value_of(call, COND_IP_REMOTE_PORT)->uint16;
+    call->out->actionType = ACTION_PERMIT;
+}
+
+static void test_discards(void)
+{
+    enum { DISCARDED = LAYER_OUTBOUND_TRANSPORT_V4 + 1, GENERAL = 2, FIREWALL_POLICY = 0 };
+    UINT32 id;
+    UINT64 blocks;
+    begin();
+    add_callout(1, DISCARDED, &id);
+    register_callout(1, 0);
+    behave[0].instead = see_discard;
+    add_filter(DISCARDED, 100, ACTION_CALLOUT_INSPECTION, 1, 1, 0, NULL);
+    datagram_passes();
+    EXPECT("what is permitted is not discarded", behave[0].calls, 0);
+    add_filter(LAYER_OUTBOUND_TRANSPORT_V4, 100, ACTION_BLOCK, 0, 1, 0, &blocks);
+    EXPECT("blocked", datagram_passes(), FALSE);
+    EXPECT("the discard layer is told", behave[0].calls, 1);
+    EXPECT("W233 why", discard_reason, META_DISCARD_REASON << 16 | GENERAL << 8 | FIREWALL_POLICY);
+    EXPECT("W233 by which filter", discard_filter, blocks);
+    EXPECT("and of which packet", discard_port, 53);
+    end();
+    FwpsCalloutUnregisterById0(id);
+}
+
 void test_frame_path(void)
 {
     inject_rig_begin();
@@ -406,5 +442,6 @@ void test_frame_path(void)
     test_cut_again();
     test_flags();
     test_data();
+    test_discards();
     inject_rig_end();
 }

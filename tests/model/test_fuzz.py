@@ -95,6 +95,14 @@ def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engi
     assert f"{MUTATED} frames" in said
 
 
+def test_every_check_of_the_engine_holds_with_guard_pages(engine: Engine, wine: Wine) -> None:
+    """The checks by rule again, with the assertions on: nothing is read or written that is not the engine's."""
+    argv = [wine.program, MODEL / "build" / "engine_guarded.exe"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, env=wine.environment)
+    wrong = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
+    assert wrong == ["0 failures"], "\n".join(wrong[-20:])
+
+
 def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> None:
     """Packets on three threads while callouts, filters, contexts, injection handles and flows come and go."""
     argv = [wine.program, MODEL / "build" / "engine_stress.exe", str(STRESS_SECONDS), "1"]

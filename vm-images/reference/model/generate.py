@@ -30,7 +30,9 @@ def tables() -> str:
     lines = ['#include "tables.h"', "", "const GUID condition_keys[] = {"]
     lines += [f"    {guid(facts['conditions'][name])}, /* {name} */" for name in conditions]
     lines += ["};", ""]
-    for layer in facts["layers"]:
+    fields = {layer["name"]: layer["fields"] for layer in facts["layers"]}
+    for layer in facts["layers"]:  # a _DISCARD layer has the fields of the one whose packets it tells of
+        layer["fields"] = fields[layer["name"].removesuffix("_DISCARD")]
         lines.append(f"static const struct field_fact fields_{layer['id']}[] = {{")
         for condition, data_type in layer["fields"]:
             kind = data_type if data_type != "FWP_BYTE_BLOB" else "FWP_BYTE_BLOB_TYPE"

@@ -80,6 +80,7 @@ enum layer_id {
 };
 
 enum metadata_bit {
+    META_DISCARD_REASON = 0x1,
     META_FLOW_HANDLE = 0x2,
     META_IP_HEADER_SIZE = 0x4,
     META_PROCESS_PATH = 0x8,

@@ -172,6 +172,24 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->type = FWP_EMPTY;
 }
 
+/* Tells the _DISCARD layer what a filter has blocked, and which; absorbed is silent. Nobody can change it there. */
+static void tell_discard(struct classification what, const struct verdict *verdict)
+{
+    enum { MODULE_GENERAL = 2, REASON_FIREWALL_POLICY = 0 };
+    UINT16 layer = (UINT16)(what.layer->id + 1);
+    BOOL put_off = (what.pend && what.pend->pends) || (what.context && what.context->suspended);
+    if (put_off || verdict->permit || verdict->absorb || layer > LAYER_INBOUND_MAC_FRAME_ETHERNET || !layer_has_filters(layer))
+        return;
+    what.layer = layer_by_id(layer);
+    what.context = NULL;
+    what.pend = NULL;
+    what.metadata.currentMetadataValues |= META_DISCARD_REASON;
+    what.metadata.discardMetadata.discardModule = MODULE_GENERAL;
+    what.metadata.discardMetadata.discardReason = REASON_FIREWALL_POLICY;
+    what.metadata.discardMetadata.filterId = verdict->filter_id;
+    classify(&what);
+}
+
 struct verdict view_classify(UINT16 layer_id, struct view *view)
 {
     BOOL resumed = view->context && view->context->suspended;
@@ -201,6 +219,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }
     struct verdict verdict = classify(&what);
+    tell_discard(what, &verdict);
     if (own) {
         if (own->handles)
             model_lint("W128: %ld classify handles were not released at %s", own->handles, layer->name);
