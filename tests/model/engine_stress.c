@@ -14,12 +14,15 @@
 
 #include "rig.h"
 
-enum { DRIVERS = 6, SENDERS = 3, FLOW_PORTS = 40, KNOWN = 256, HANG_SECONDS = 60 };
+enum { DRIVERS = 6, PENDED_MAX = 256, FLOW_PORTS = 40, KNOWN = 256, HANG_SECONDS = 60 };
 
 extern const char *linux_console_path;
 NTSTATUS NTAPI FwpsFlowAbort0(UINT64);
 NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE, HANDLE, UINT64, UINT32, FWPS_TRANSPORT_SEND_PARAMS1 *, ADDRESS_FAMILY, ULONG,
                                              NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
+
+NTSTATUS NTAPI FwpsPendOperation0(HANDLE, HANDLE *);
+void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);
 
 static volatile LONG stop;
 static volatile LONG64 packets, contexts_made, contexts_gone, taken, completed, rounds, busy_answers;
@@ -107,6 +110,49 @@ DRIVER_FUNCTIONS(5)
 static void *const classify_fns[DRIVERS] = {(void *)classify_0, (void *)classify_1, (void *)classify_2,
                                             (void *)classify_3, (void *)classify_4, (void *)classify_5};
 static const FLOW_DELETE_FN delete_fns[DRIVERS] = {deleted_0, deleted_1, deleted_2, deleted_3, deleted_4, deleted_5};
+
+/* ---- connects that are put off ---- */
+static void *volatile pended[PENDED_MAX];
+static volatile LONG64 put_off, resumed;
+
+static void NTAPI pend_some(const FWPS_INCOMING_VALUES0 *v, const FWPS_INCOMING_METADATA_VALUES0 *m, void *d, const void *c,
+                            const FWPS_FILTER1 *f, UINT64 x, FWPS_CLASSIFY_OUT0 *o)
+{
+    static volatile LONG turn;
+    HANDLE context;
+    LONG mine = InterlockedIncrement(&turn);
+    (void)v, (void)d, (void)c, (void)f, (void)x;
+    o->actionType = ACTION_PERMIT;
+    if (mine % 4 || !(m->currentMetadataValues & META_COMPLETION_HANDLE) || FwpsPendOperation0(m->completionHandle, &context))
+        return;
+    InterlockedIncrement64(&put_off);
+    o->actionType = ACTION_BLOCK;
+    o->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
+    o->flags |= OUT_FLAG_ABSORB;
+    while (InterlockedCompareExchangePointer(&pended[mine % PENDED_MAX], context, NULL))
+        mine++;
+}
+
+static void resume_all(void)
+{
+    for (unsigned i = 0; i < PENDED_MAX; i++) {
+        HANDLE context = InterlockedExchangePointer(&pended[i], NULL);
+        if (context) {
+            FwpsCompleteOperation0(context, NULL);
+            InterlockedIncrement64(&resumed);
+        }
+    }
+}
+
+static DWORD WINAPI resumer(void *unused)
+{
+    (void)unused;
+    while (!stop) {
+        resume_all();
+        SwitchToThread();
+    }
+    return 0;
+}
 
 /* ---- packets ---- */
 static void converse(UINT32 *state, UINT16 port)
@@ -299,6 +345,8 @@ static void check_the_end(void)
         broken("flows are left", flows_count());
     if (contexts_made != contexts_gone)
         broken("flow contexts made, not deleted", (UINT64)(contexts_made - contexts_gone));
+    if (put_off != resumed)
+        broken("connects put off, not resumed", (UINT64)(put_off - resumed));
     if (taken != completed)
         broken("injections were not completed", (UINT64)(taken - completed));
     for (unsigned i = 0; i < sizeof driver_layers / sizeof driver_layers[0]; i++)
@@ -311,7 +359,7 @@ static void check_the_end(void)
 int main(int argc, char **argv)
 {
     static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
-    static const LPTHREAD_START_ROUTINE work[] = {changer, resetter, injector, sender, sender, sender};
+    static const LPTHREAD_START_ROUTINE work[] = {changer, resetter, injector, resumer, sender, sender, sender};
     enum { THREADS = sizeof work / sizeof work[0] };
     HANDLE threads[THREADS];
     UINT32 ids;
@@ -332,6 +380,10 @@ int main(int argc, char **argv)
         register_one(n);
         add_one(engine, n, ACTION_CALLOUT_INSPECTION, NULL);
     }
+    FWPS_CALLOUT pending = {.calloutKey = key_of(799), .classifyFn = (void *)pend_some, .notifyFn = notify_none};
+    FwpsCalloutRegister1(&engine, &pending, &ids);
+    add_callout(799, LAYER_ALE_AUTH_CONNECT_V4, &ids);
+    add_filter(LAYER_ALE_AUTH_CONNECT_V4, 100, ACTION_CALLOUT_TERMINATING, 799, 1, 0, NULL);
     CloseHandle(CreateThread(NULL, 0, watchdog, NULL, 0, NULL));
     for (unsigned i = 0; i < THREADS; i++)
         threads[i] = CreateThread(NULL, 0, work[i], (void *)(uintptr_t)((seed * 31 + i + 1) * 2654435761u | 1), 0, NULL);
@@ -339,9 +391,11 @@ int main(int argc, char **argv)
     stop = 1;
     if (WaitForMultipleObjects(THREADS, threads, TRUE, HANG_SECONDS * 1000) >= WAIT_OBJECT_0 + THREADS)
         broken("a thread does not end", 0);
+    resume_all();
+    FwpsCalloutUnregisterById0(ids);
     check_the_end();
-    printf("%llu conversations, %llu rounds of changes, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu classifies, %llu misuses told\n",
+    printf("%llu conversations, %llu rounds of changes, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told\n",
            (unsigned long long)packets, (unsigned long long)rounds, (unsigned long long)busy_answers, (unsigned long long)contexts_gone,
-           (unsigned long long)completed, (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
+           (unsigned long long)completed, (unsigned long long)put_off, (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
     return 0;
 }

@@ -109,4 +109,7 @@ def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> Non
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False, env=wine.environment)
     assert done.returncode == 0, done.stdout[-3000:]
     figures = dict(reversed(figure.split(" ", 1)) for figure in done.stdout.strip().split(", "))
-    assert all(int(figures[name]) for name in ("conversations", "rounds of changes", "contexts deleted", "injections"))
+    assert all(
+        int(figures[name])
+        for name in ("conversations", "rounds of changes", "contexts deleted", "injections", "put off")
+    )
