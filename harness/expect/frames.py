@@ -92,7 +92,7 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     source, destination = address_text(packet.source), address_text(packet.destination)
     proto = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
     sport, dport = packet.ports
-    ends = (f"{source}:{sport}", f"{destination}:{dport}") if sport or dport else (source, destination)
+    ends = (_end(source, sport), _end(destination, dport)) if sport or dport else (source, destination)
     segment = parse_tcp(packet)
     flags = flag_text(segment.flags) if segment else ""
     fields |= {
@@ -106,6 +106,10 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
         words += f" {len(packet.payload)} bytes"
     words += " (sent again)" if retransmission else ""
     return Record(fields=fields, text=words + (f" ({packet.trouble})" if packet.trouble else ""))
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def flag_text(flags: int) -> str:

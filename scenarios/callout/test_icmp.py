@@ -64,7 +64,7 @@ def test_an_error_from_the_network_passes_its_own_layer(driver, probe, stations,
         local=family.end(family.guest, kind),
         remote=family.end(family.host, code),
     )
-    expect(trace).none(layer=family.layer("ALE_AUTH_RECV_ACCEPT"))
+    expect(trace).none(kind="classify", layer=family.layer("ALE_AUTH_RECV_ACCEPT"))
 
 
 @pytest.mark.rule("W219", "W227")
@@ -86,7 +86,7 @@ def test_an_error_of_the_guests_own_can_be_blocked(driver, stations, witness, tr
 def test_neighbour_discovery_is_seen_and_works(driver, probe, stations, witness, trace, fence):
     """Before the guest speaks to a neighbour it solicits its address: ICMPv6 that is classified and not disturbed."""
     server = stations.add("2001:db8::77").tcp_listen(80)
-    driver.inspect("icmpv6", layer="OUTBOUND_TRANSPORT")
+    driver.inspect("icmpv6", layer="OUTBOUND_TRANSPORT_V6")
 
     client = probe.tcp_connect("[2001:db8::77]:80")
     server.wait_for_connection(Deadline(10))

@@ -252,4 +252,4 @@ def test_a_mapped_address_is_redirected_as_ipv4(driver, probe, witness, trace, f
     expect(proxy).accepted(original_remote=MEANT)
     expect(witness).none(proto="tcp")
     expect(trace).one(kind="redirect", layer="ALE_CONNECT_REDIRECT_V4")
-    expect(trace).none(layer="ALE_AUTH_CONNECT_V6")
+    expect(trace).none(kind="classify", layer="ALE_AUTH_CONNECT_V6")

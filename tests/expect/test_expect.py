@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from harness.errors import DeadlineExpired, ExpectationFailed, GuestCrashed, GuestHung, UsageError
@@ -172,6 +173,14 @@ def test_a_redirect_context_says_where_a_connection_was_meant_to_go_in_both_fami
     contexts = [sockaddr(2, 80, bytes([198, 51, 100, 5]), at=4), sockaddr(23, 8443, six, at=8)]
     expect(Listener(contexts[:1])).accepted(original_remote="198.51.100.5:80")
     expect(Listener(contexts[1:])).accepted(original_remote="[2001:db8:99::5]:8443")
+
+
+def test_frames_of_ipv6_are_compared_with_their_ports_in_brackets() -> None:
+    packet = Ether(**MACS) / IPv6(src="2001:db8::2", dst="2001:db8::5") / UDP(sport=1024, dport=53) / b"six"
+    seen = witness(packet)
+    expect(seen).one(src="[2001:db8::2]:1024", dst="[2001:db8::5]:53", checksums="right")
+    expect(seen).one(dst="2001:db8::5")
+    expect(seen).none(dst="2001:db8::2")
 
 
 def test_an_ipv6_address_without_a_port_is_compared_as_a_whole() -> None:
