@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, IP, UDP, UDPerror
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
+from harness.config import NetworkSettings
 from harness.errors import DeadlineExpired, UsageError
 from harness.link import Direction, MemoryLink
 from harness.link.headers import parse_ip
@@ -153,3 +154,25 @@ def test_fragments_carry_the_whole_packet_and_are_told_as_such() -> None:
     parsed = [parse_ip(part) for part in parts]
     assert sum(len(part.body) for part in parsed) == 3008
     assert all(part.fragment and part.trouble is None for part in parsed)
+
+
+@pytest.mark.parametrize(("guest", "host"), [("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1")])
+def test_an_echo_request_is_answered_and_waited_for_by_nobody(make_twins: Callable, guest: str, host: str) -> None:
+    stations, _, link, _ = make_twins()
+    answers: list[bytes] = []
+    link.subscribe(lambda _, frame, when: answers.append(frame), Direction.FROM_GUEST)
+    stations.add(host).send_echo(guest, b"are you there")
+    link.settle(Deadline(10))
+    assert [packet.payload for frame in answers if (packet := parse_ip(frame))] == [b"are you there"]
+
+
+def test_stations_stand_where_the_profile_says() -> None:
+    network = NetworkSettings(
+        ipv4="10.1.0.2/16", ipv4_gateway="10.1.0.1", ipv6="2001:db8:7::2/56", ipv6_gateway="2001:db8:7::1"
+    )
+    first, second = MemoryLink.pair()
+    with first, second, Stations.beside(network, first, guest_mac="02:00:c0:00:02:02") as stations:
+        assert (stations.guest_ip, stations.guest_ip6) == ("10.1.0.2", "2001:db8:7::2")
+        assert (stations.gateway.address, stations.gateway6.address) == ("10.1.0.1", "2001:db8:7::1")
+        assert stations.add("2001:db8:7:1::5").mac != stations.gateway6.mac
+        assert stations.add("2001:db8:8::5").mac == stations.gateway6.mac

@@ -116,11 +116,12 @@ def test_a_question_is_seen_before_its_answer(tmp_path: Path) -> None:
 
 
 def test_a_frame_tells_of_itself(wire: Wire) -> None:
-    wire.from_guest(DATA, RUNT)
-    data, runt = wire.witness.frames()
+    wire.from_guest(DATA, RUNT, SIX)
+    data, runt, six = wire.witness.frames()
     assert str(data) == "#1 from-guest tcp 192.0.2.2:80 > 198.51.100.5:4000 [PA] 10 bytes of payload"
     assert data.packet[TCP].dport == 4000
     assert str(runt) == "#2 from-guest ethertype-0x0000, 4 bytes"
+    assert str(six) == "#3 from-guest udp [2001:db8::2]:53 > [2001:db8::5]:54 3 bytes of payload"
 
 
 def test_answers_are_given_after_the_end(wire: Wire) -> None:
