@@ -3,7 +3,7 @@
  *
  * entry.c the device, secure.c who may open it; engine.c the session with the filter engine; rules.c rules and their
  * filters; classify.c what every callout does first; redirect.c and flow.c what the rules ask for; reinject.c packets to
- * be injected, copy.c changed ones, inject.c their queue; events.c the ring; lab.c single calls.
+ * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; events.c the ring; lab.c single calls.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -54,6 +54,7 @@ typedef struct LAYER {
     const GUID *key;
     UINT16 local_address, remote_address, local_port, remote_port, protocol, flags, interface_index, sub_interface;
     UINT16 direction, ndis_port;
+    UINT16 reason; /* of a reauthorization */
 } LAYER;
 
 extern const LAYER layers[];
@@ -121,6 +122,25 @@ NTSTATUS device_secure(DEVICE_OBJECT *device);
 /* redirect.c */
 void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
               FWPS_CLASSIFY_OUT0 *out);
+BOOLEAN redirect_is_own(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, FWPS_CLASSIFY_OUT0 *out); /* and then permitted */
+NTSTATUS redirect_apply(UINT64 handle, UINT64 filter, const WFPCALLOUT_RULE *rule, const WFPCALLOUT_EVENT *event,
+                        FWPS_CLASSIFY_OUT0 *out);
+
+/* pend.c */
+void pend_operation(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list, FWPS_CLASSIFY_OUT0 *out);
+void pend_overruled(TRAFFIC *traffic, FWPS_CLASSIFY_OUT0 *out); /* without the right to decide */
+void pend_classify(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+                   FWPS_CLASSIFY_OUT0 *out);
+/* pended.c */
+NTSTATUS pend_wait(UINT64 rule, UINT32 milliseconds, UINT64 *number);
+UINT64 pend_count(void);
+/* complete.c */
+NTSTATUS pend_start(void);
+NTSTATUS pend_complete(const WFPCALLOUT_COMPLETE *request);
+void pend_complete_rule(UINT64 rule, BOOLEAN filter_is_gone);
+void pend_drain(UINT32 milliseconds);
+void pend_close(void); /* before the filters go */
+void pend_stop(void);  /* after the callouts are gone */
 
 /* inject.c */
 NTSTATUS inject_start(void);
@@ -130,6 +150,7 @@ BOOLEAN inject_enter(void);
 void inject_leave(void);
 FWPS_PACKET_INJECTION_STATE inject_state(const LAYER *layer, const NET_BUFFER_LIST *list);
 /* reinject.c */
+NTSTATUS inject_prepare(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list, LIST_ENTRY *made);
 BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list);
 NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes);
 void inject_release_held(UINT64 rule); /* 0: of every rule */

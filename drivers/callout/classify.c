@@ -63,6 +63,12 @@ static void take_ports(TRAFFIC *traffic, NET_BUFFER_LIST *list)
         NdisAdvanceNetBufferDataStart(buffer, back, FALSE, NULL);
 }
 
+/* Whether layerData is a NET_BUFFER_LIST, or NULL. */
+static BOOLEAN has_packet(const LAYER *layer)
+{
+    return layer->kind <= LAYER_ICMP_ERROR || layer->kind == LAYER_ALE;
+}
+
 static void describe(TRAFFIC *traffic, void *data)
 {
     const LAYER *layer = traffic->layer;
@@ -74,6 +80,8 @@ static void describe(TRAFFIC *traffic, void *data)
     traffic->inbound = layer->inbound;
     if (layer->direction != NO_FIELD)
         traffic->inbound = take_number(traffic, layer->direction) == FWP_DIRECTION_INBOUND;
+    if (layer->kind == LAYER_ALE && (present & FWPS_METADATA_FIELD_PACKET_DIRECTION)) /* of a reauthorization it may be either */
+        traffic->inbound = metadata->packetDirection == FWP_DIRECTION_INBOUND;
     if (present & FWPS_METADATA_FIELD_IP_HEADER_SIZE)
         traffic->ip_header = metadata->ipHeaderSize;
     if (present & FWPS_METADATA_FIELD_TRANSPORT_HEADER_SIZE)
@@ -95,12 +103,13 @@ static void describe(TRAFFIC *traffic, void *data)
     if (layer->kind == LAYER_ICMP_ERROR)
         event->protocol = layer->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
     event->condition_flags = take_number(traffic, layer->flags);
+    event->reauthorize_reason = take_number(traffic, layer->reason);
     if (layer->kind == LAYER_STREAM) {
         const FWPS_STREAM_CALLOUT_IO_PACKET0 *packet = data;
         event->protocol = IPPROTO_TCP;
         if (packet && packet->streamData)
             event->data_length = (UINT32)packet->streamData->dataLength;
-    } else if (data && layer->kind <= LAYER_ICMP_ERROR) {
+    } else if (data && has_packet(layer)) {
         for (buffer = NET_BUFFER_LIST_FIRST_NB((NET_BUFFER_LIST *)data); buffer; buffer = NET_BUFFER_NEXT_NB(buffer))
             event->data_length += NET_BUFFER_DATA_LENGTH(buffer);
         if (layer->kind <= LAYER_IPPACKET)
@@ -170,6 +179,12 @@ static void act(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, void *data, const
         else
             out->actionType = FWP_ACTION_PERMIT;
         break;
+    case WFPCALLOUT_ACTION_PEND:
+        pend_operation(traffic, rule, data, out);
+        break;
+    case WFPCALLOUT_ACTION_PEND_CLASSIFY:
+        pend_classify(traffic, rule, context, filter, out);
+        break;
     case WFPCALLOUT_ACTION_CONTINUE:
         out->actionType = FWP_ACTION_CONTINUE;
         break;
@@ -204,14 +219,18 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
         return;
     }
     lab_crash(WFPCALLOUT_CRASH_CLASSIFY);
+    if (rule.action == WFPCALLOUT_ACTION_PEND && (traffic.event.condition_flags & FWP_CONDITION_FLAG_IS_REAUTHORIZE))
+        exhausted = FALSE; /* what was put off has to be answered */
     traffic.event.slot = rule.slot;
     if (!(out->rights & FWPS_RIGHT_ACTION_WRITE)) {
         /* Seen, and not ours to decide, but for the one thing that is always allowed: to veto what others permit. */
         if (rule.action == WFPCALLOUT_ACTION_BLOCK && !exhausted)
             out->actionType = FWP_ACTION_BLOCK;
+        else if (rule.action == WFPCALLOUT_ACTION_PEND)
+            pend_overruled(&traffic, out);
         traffic.event.action = out->actionType;
     } else {
-        BOOLEAN own = FALSE, packet = data && traffic.layer->kind <= LAYER_DATAGRAM, entered = packet && inject_enter();
+        BOOLEAN own = FALSE, packet = data && has_packet(traffic.layer), entered = packet && inject_enter();
         if (entered) {
             FWPS_PACKET_INJECTION_STATE state = inject_state(traffic.layer, data);
             traffic.event.injection_state = (UINT8)(state + 1);

@@ -147,6 +147,7 @@ void engine_stop(void)
     LARGE_INTEGER pause;
 
     lab_stop();
+    pend_close();
     if (driver.engine) {
         rules_clear();
         FwpmEngineClose0(driver.engine);
@@ -157,6 +158,7 @@ void engine_stop(void)
     pause.QuadPart = -10 * 1000;
     while (!flow_remove_all()) /* flowDeleteFn is code of ours: it has to have run before we go */
         KeDelayExecutionThread(KernelMode, FALSE, &pause);
+    pend_stop();
     injection_destroy();
     inject_stop();
     if (driver.redirect)

@@ -45,6 +45,7 @@ static NTSTATUS control(ULONG code, UINT8 *buffer, ULONG in, ULONG out, ULONG_PT
         stats.flow_contexts = flow_count();
         stats.injection_handles = 3 + lab_handles();
         stats.redirect_handles = driver.redirect ? 1 : 0;
+        stats.pended = pend_count();
         inject_stats(&stats);
         events_stats(&stats);
         RtlCopyMemory(buffer, &stats, sizeof stats);
@@ -79,6 +80,7 @@ static NTSTATUS control(ULONG code, UINT8 *buffer, ULONG in, ULONG out, ULONG_PT
     case IOCTL_WFPCALLOUT_DRAIN:
         if (in < sizeof(UINT32))
             return STATUS_INVALID_PARAMETER;
+        pend_drain(*(UINT32 *)buffer);
         inject_release_held(0);
         result.status = inject_drain(*(UINT32 *)buffer);
         result.value = event_simple(WFPCALLOUT_EVENT_MARKER, 0, result.status, 0, 0);
@@ -90,6 +92,18 @@ static NTSTATUS control(ULONG code, UINT8 *buffer, ULONG in, ULONG out, ULONG_PT
         result.status = inject_bytes(request, buffer + sizeof *request);
         break;
     }
+    case IOCTL_WFPCALLOUT_PENDED: {
+        const WFPCALLOUT_PENDED *request = (const WFPCALLOUT_PENDED *)buffer;
+        if (in < sizeof *request)
+            return STATUS_INVALID_PARAMETER;
+        result.status = pend_wait(request->rule, request->milliseconds, &result.value);
+        break;
+    }
+    case IOCTL_WFPCALLOUT_COMPLETE:
+        if (in < sizeof(WFPCALLOUT_COMPLETE))
+            return STATUS_INVALID_PARAMETER;
+        result.status = pend_complete((const WFPCALLOUT_COMPLETE *)buffer);
+        break;
     case IOCTL_WFPCALLOUT_LAB:
         if (in < sizeof(WFPCALLOUT_LAB))
             return STATUS_INVALID_PARAMETER;
@@ -164,6 +178,11 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
         rules_start();
         flow_start();
         status = inject_start();
+        if (NT_SUCCESS(status)) {
+            status = pend_start();
+            if (!NT_SUCCESS(status))
+                inject_stop();
+        }
         if (NT_SUCCESS(status))
             status = engine_start();
         if (NT_SUCCESS(status)) {

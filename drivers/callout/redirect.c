@@ -22,61 +22,90 @@ static void set_address(SOCKADDR_STORAGE *address, const WFPCALLOUT_RULE *rule, 
     }
 }
 
-void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
-              FWPS_CLASSIFY_OUT0 *out)
+BOOLEAN redirect_is_own(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, FWPS_CLASSIFY_OUT0 *out)
 {
     FWPS_CONNECTION_REDIRECT_STATE state = FWPS_CONNECTION_NOT_REDIRECTED;
-    FWPS_CONNECT_REQUEST0 *request = NULL;
-    WFPCALLOUT_REDIRECT_CONTEXT *left;
     WFPCALLOUT_EVENT event;
-    UINT64 handle = 0;
-    NTSTATUS status;
 
     if (traffic->metadata->currentMetadataValues & FWPS_METADATA_FIELD_REDIRECT_RECORD_HANDLE)
         state = FwpsQueryConnectionRedirectState0(traffic->metadata->redirectRecords, driver.redirect, NULL);
     traffic->event.redirect_state = (UINT8)(state + 1);
+    if ((rule->flags & WFPCALLOUT_RULE_IGNORE_STATE) ||
+        (state != FWPS_CONNECTION_REDIRECTED_BY_SELF && state != FWPS_CONNECTION_PREVIOUSLY_REDIRECTED_BY_SELF))
+        return FALSE;
+    out->actionType = FWP_ACTION_PERMIT;
     event = traffic->event;
-    if (!(rule->flags & WFPCALLOUT_RULE_IGNORE_STATE) &&
-        (state == FWPS_CONNECTION_REDIRECTED_BY_SELF || state == FWPS_CONNECTION_PREVIOUSLY_REDIRECTED_BY_SELF)) {
-        out->actionType = FWP_ACTION_PERMIT;
-        event.kind = WFPCALLOUT_EVENT_SELF;
-        event.action = out->actionType;
-        event.value = state;
-        event_record(&event);
-        return;
+    event.kind = WFPCALLOUT_EVENT_SELF;
+    event.action = out->actionType;
+    event.value = state;
+    event_record(&event);
+    return TRUE;
+}
+
+/* Changes the connect request of a classify handle; leaves BLOCK in `out`, as acquiring does. */
+static NTSTATUS change(UINT64 handle, UINT64 filter, const WFPCALLOUT_RULE *rule, UINT8 family, FWPS_CLASSIFY_OUT0 *out)
+{
+    FWPS_CONNECT_REQUEST0 *request = NULL;
+    WFPCALLOUT_REDIRECT_CONTEXT *left;
+    NTSTATUS status = FwpsAcquireWritableLayerDataPointer0(handle, filter, 0, (PVOID *)&request, out);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    left = allocate(sizeof *left); /* from the pool that the engine frees to */
+    if (left) {
+        left->context = rule->context;
+        RtlCopyMemory(left->remote, &request->remoteAddressAndPort, sizeof left->remote);
+        set_address((SOCKADDR_STORAGE *)&request->remoteAddressAndPort, rule, family);
+        if (!(rule->flags & WFPCALLOUT_RULE_NO_REDIRECT_HANDLE))
+            request->localRedirectHandle = driver.redirect;
+        if (!(rule->flags & WFPCALLOUT_RULE_NO_TARGET_PID))
+            request->localRedirectTargetPID = rule->target_pid;
+        request->localRedirectContext = left; /* the engine's from here on; it frees it with the flow */
+        request->localRedirectContextSize = sizeof *left;
+    } else {
+        status = STATUS_INSUFFICIENT_RESOURCES;
     }
+    /* Once for each pointer that was acquired, also when nothing was changed. */
+    FwpsApplyModifiedLayerData0(handle, request, 0);
+    return status;
+}
+
+static void record(const WFPCALLOUT_EVENT *from, const WFPCALLOUT_RULE *rule, NTSTATUS status, UINT32 action)
+{
+    WFPCALLOUT_EVENT event = *from;
+    event.kind = WFPCALLOUT_EVENT_REDIRECT;
+    event.status = status;
+    event.action = action;
+    event.new_port = rule->new_port ? rule->new_port : event.remote_port;
+    RtlCopyMemory(event.new_addr, is_zero(rule->new_addr, 16) ? event.remote_addr : rule->new_addr, 16);
+    event.value = rule->context;
+    event_record(&event);
+}
+
+NTSTATUS redirect_apply(UINT64 handle, UINT64 filter, const WFPCALLOUT_RULE *rule, const WFPCALLOUT_EVENT *event,
+                        FWPS_CLASSIFY_OUT0 *out)
+{
+    NTSTATUS status = change(handle, filter, rule, event->family, out);
+    record(event, rule, status, FWP_ACTION_PERMIT);
+    return status;
+}
+
+void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+              FWPS_CLASSIFY_OUT0 *out)
+{
+    UINT64 handle = 0;
+    NTSTATUS status;
+
+    if (redirect_is_own(traffic, rule, out))
+        return;
     out->actionType = FWP_ACTION_PERMIT;
     status = FwpsAcquireClassifyHandle0((void *)context, 0, &handle);
     if (NT_SUCCESS(status)) {
-        status = FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, (PVOID *)&request, out);
-        if (NT_SUCCESS(status)) {
-            left = allocate(sizeof *left); /* from the pool that the engine frees to */
-            if (left) {
-                left->context = rule->context;
-                RtlCopyMemory(left->remote, &request->remoteAddressAndPort, sizeof left->remote);
-                set_address((SOCKADDR_STORAGE *)&request->remoteAddressAndPort, rule, traffic->layer->family);
-                if (!(rule->flags & WFPCALLOUT_RULE_NO_REDIRECT_HANDLE))
-                    request->localRedirectHandle = driver.redirect;
-                if (!(rule->flags & WFPCALLOUT_RULE_NO_TARGET_PID))
-                    request->localRedirectTargetPID = rule->target_pid;
-                request->localRedirectContext = left; /* the engine's from here on; it frees it with the flow */
-                request->localRedirectContextSize = sizeof *left;
-            } else {
-                status = STATUS_INSUFFICIENT_RESOURCES;
-            }
-            /* Once for each pointer that was acquired, also when nothing was changed. */
-            FwpsApplyModifiedLayerData0(handle, request, 0);
-        }
+        status = change(handle, filter->filterId, rule, traffic->layer->family, out);
         FwpsReleaseClassifyHandle0(handle);
     }
     /* Acquiring the pointer left BLOCK behind, with the right to write cleared: the callout itself has to permit. */
     if (!(rule->flags & WFPCALLOUT_RULE_FORGET_PERMIT))
         out->actionType = FWP_ACTION_PERMIT;
-    event.kind = WFPCALLOUT_EVENT_REDIRECT;
-    event.status = status;
-    event.action = out->actionType;
-    event.new_port = rule->new_port ? rule->new_port : event.remote_port;
-    RtlCopyMemory(event.new_addr, is_zero(rule->new_addr, 16) ? event.remote_addr : rule->new_addr, 16);
-    event.value = rule->context;
-    event_record(&event);
+    record(&traffic->event, rule, status, out->actionType);
 }

@@ -94,7 +94,7 @@ static NTSTATUS make_job(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFF
 /* Inbound the headers of a packet that was reassembled or decrypted need not add up: a copy gets sums that do. */
 static BOOLEAN needs_copy(const TRAFFIC *traffic, const WFPCALLOUT_RULE *rule)
 {
-    return rule->action != WFPCALLOUT_ACTION_REINJECT ||
+    return (rule->action != WFPCALLOUT_ACTION_REINJECT && rule->action != WFPCALLOUT_ACTION_PEND) ||
            (traffic->inbound && (traffic->event.condition_flags &
                                  (FWP_CONDITION_FLAG_IS_REASSEMBLED | FWP_CONDITION_FLAG_IS_IPSEC_SECURED)));
 }
@@ -123,15 +123,12 @@ static void advance(NET_BUFFER_LIST *list, ULONG back, ULONG count)
         NdisAdvanceNetBufferDataStart(buffer, back, FALSE, NULL);
 }
 
-BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list)
+NTSTATUS inject_prepare(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list, LIST_ENTRY *made)
 {
     NTSTATUS status = STATUS_SUCCESS;
-    WFPCALLOUT_EVENT event;
     NET_BUFFER *buffer;
-    LIST_ENTRY made;
     ULONG back = 0, retreated = 0;
 
-    InitializeListHead(&made);
     /* Inbound the offset is behind the headers that an injection has to begin with. */
     if (traffic->layer->kind == LAYER_MAC)
         back = traffic->inbound ? traffic->mac_header : 0;
@@ -144,8 +141,19 @@ BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_
             retreated++;
     }
     if (status == STATUS_SUCCESS)
-        status = make_jobs(traffic, rule, list, back, &made);
+        status = make_jobs(traffic, rule, list, back, made);
     advance(list, back, retreated);
+    return status;
+}
+
+BOOLEAN inject_packet(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, NET_BUFFER_LIST *list)
+{
+    WFPCALLOUT_EVENT event;
+    LIST_ENTRY made;
+    NTSTATUS status;
+
+    InitializeListHead(&made);
+    status = inject_prepare(traffic, rule, list, &made);
     while (!IsListEmpty(&made)) {
         JOB *job = CONTAINING_RECORD(RemoveHeadList(&made), JOB, link);
         if (NT_SUCCESS(status))

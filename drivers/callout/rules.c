@@ -83,6 +83,10 @@ static BOOLEAN fits(const LAYER *layer, const WFPCALLOUT_RULE *rule)
         return layer->kind == LAYER_REDIRECT;
     case WFPCALLOUT_ACTION_FLOW_CONTEXT:
         return layer->kind == LAYER_FLOW && find_layer(rule->context_layer) != NULL;
+    case WFPCALLOUT_ACTION_PEND:
+        return layer->kind == LAYER_ALE;
+    case WFPCALLOUT_ACTION_PEND_CLASSIFY:
+        return layer->kind == LAYER_REDIRECT || layer->kind == LAYER_ALE;
     case WFPCALLOUT_ACTION_REINJECT:
         return packets || layer->kind == LAYER_MAC;
     case WFPCALLOUT_ACTION_REWRITE:
@@ -172,6 +176,7 @@ static NTSTATUS remove_one(UINT64 id, BOOLEAN any)
     if (!found)
         return STATUS_NOT_FOUND;
     status = FwpmFilterDeleteById0(driver.engine, found->filter);
+    pend_complete_rule(found->id, TRUE);
     inject_release_held(found->id);
     event_simple(WFPCALLOUT_EVENT_RULE_REMOVED, found->rule.layer, status, found->id, found->filter);
     ExFreePoolWithTag(found, TAG);
@@ -180,12 +185,14 @@ static NTSTATUS remove_one(UINT64 id, BOOLEAN any)
 
 NTSTATUS rule_remove(UINT64 id)
 {
+    pend_complete_rule(id, FALSE); /* while there is a rule and a filter to be asked again */
     return remove_one(id, FALSE);
 }
 
 UINT64 rules_clear(void)
 {
     UINT64 removed = 0;
+    pend_complete_rule(0, FALSE);
     while (remove_one(0, TRUE) != STATUS_NOT_FOUND)
         removed++;
     return removed;

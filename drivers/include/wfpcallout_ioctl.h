@@ -33,6 +33,11 @@
 #define IOCTL_WFPCALLOUT_INJECT       WFPCALLOUT_CTL(7) /* in: WFPCALLOUT_INJECT + bytes; out: WFPCALLOUT_RESULT */
 #define IOCTL_WFPCALLOUT_LAB          WFPCALLOUT_CTL(8) /* in: WFPCALLOUT_LAB; out: WFPCALLOUT_RESULT */
 
+#define IOCTL_WFPCALLOUT_PENDED       WFPCALLOUT_CTL(20) /* in: WFPCALLOUT_PENDED; out: WFPCALLOUT_RESULT (value = number of the oldest
+                                                            operation that is put off; STATUS_IO_TIMEOUT: none came) */
+#define IOCTL_WFPCALLOUT_COMPLETE     WFPCALLOUT_CTL(21) /* in: WFPCALLOUT_COMPLETE; out: WFPCALLOUT_RESULT (STATUS_NOT_FOUND: it is not
+                                                            put off, or was completed) */
+
 /* NTSTATUS of the WFP call that decided the request, beside a value. The IOCTL itself completes with STATUS_SUCCESS
  * whenever the request was well formed, so that informational codes such as STATUS_OBJECT_NAME_EXISTS survive. */
 typedef struct WFPCALLOUT_RESULT {
@@ -53,7 +58,9 @@ enum WFPCALLOUT_ACTION {
     WFPCALLOUT_ACTION_FLOW_CONTEXT = 8,    /* ALE_FLOW_ESTABLISHED: associate a context for context_layer; PERMIT/CONTINUE */
     WFPCALLOUT_ACTION_SOFT_BLOCK = 9,      /* BLOCK without clearing the right */
     WFPCALLOUT_ACTION_HARD_PERMIT = 10,    /* PERMIT and clear the right */
-    WFPCALLOUT_ACTION_ABSORB = 11          /* BLOCK + ABSORB, nothing injected */
+    WFPCALLOUT_ACTION_ABSORB = 11,         /* BLOCK + ABSORB, nothing injected */
+    WFPCALLOUT_ACTION_PEND = 20,           /* ALE_AUTH_CONNECT, ALE_AUTH_RECV_ACCEPT: FwpsPendOperation0, until it is completed */
+    WFPCALLOUT_ACTION_PEND_CLASSIFY = 21   /* ALE_CONNECT_REDIRECT, ALE_AUTH_CONNECT (refused): FwpsPendClassify0 */
 };
 
 enum WFPCALLOUT_RULE_FLAGS {
@@ -66,7 +73,10 @@ enum WFPCALLOUT_RULE_FLAGS {
     WFPCALLOUT_RULE_SILENT               = 0x40, /* record no classify event */
     WFPCALLOUT_RULE_CLEAR_ACTION_RIGHT   = 0x80, /* FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT on the filter */
     WFPCALLOUT_RULE_NO_TARGET_PID        = 0x100,/* REDIRECT: leave localRedirectTargetPID 0 */
-    WFPCALLOUT_RULE_HOLD                 = 0x200 /* REINJECT: keep the clone until the rule is removed or DRAIN is called */
+    WFPCALLOUT_RULE_HOLD                 = 0x200,/* REINJECT: keep the clone until the rule is removed or DRAIN is called; PEND,
+                                                    PEND_CLASSIFY: DRAIN completes it, with a permit */
+    WFPCALLOUT_RULE_PEND_REAUTHORIZE     = 0x10000, /* PEND: try it in a reauthorization too (refused: STATUS_FWP_CANNOT_PEND) */
+    WFPCALLOUT_RULE_PEND_AT_ONCE         = 0x20000  /* PEND, PEND_CLASSIFY: a work item completes it as soon as it can, with a permit */
 };
 
 enum WFPCALLOUT_FILTER_ACTION { /* FWPM_ACTION0.type of the filter; 0 = CALLOUT_TERMINATING */
@@ -123,6 +133,29 @@ typedef struct WFPCALLOUT_INJECT {
     uint8_t  local_addr[16];
     uint8_t  remote_addr[16];
 } WFPCALLOUT_INJECT;
+
+enum WFPCALLOUT_COMPLETION {
+    WFPCALLOUT_COMPLETE_PERMIT = 1,   /* and its packet, if it had one, is injected */
+    WFPCALLOUT_COMPLETE_BLOCK = 2,
+    WFPCALLOUT_COMPLETE_REDIRECT = 3, /* PEND_CLASSIFY: permit, to new_addr:new_port */
+    WFPCALLOUT_COMPLETE_AGAIN = 4     /* PEND_CLASSIFY: FwpsCompleteClassify0 without a classifyOut: classified again */
+};
+
+typedef struct WFPCALLOUT_PENDED {
+    uint64_t rule;            /* 0 = any */
+    uint32_t milliseconds;    /* to wait for one */
+    uint32_t reserved;
+} WFPCALLOUT_PENDED;
+
+typedef struct WFPCALLOUT_COMPLETE {
+    uint64_t number;          /* of the PEND event */
+    uint8_t  action;          /* enum WFPCALLOUT_COMPLETION */
+    uint8_t  reserved;
+    uint16_t new_port;        /* of a redirection, as in WFPCALLOUT_RULE */
+    uint32_t target_pid;
+    uint8_t  new_addr[16];
+    uint64_t context;
+} WFPCALLOUT_COMPLETE;
 
 /* Single WFP calls made on request, so that a scenario can see the documented status of each. */
 enum WFPCALLOUT_LAB_OP {
@@ -185,7 +218,9 @@ enum WFPCALLOUT_EVENT_KIND {
     WFPCALLOUT_EVENT_RULE_REMOVED = 10,
     WFPCALLOUT_EVENT_SELF = 11,          /* own redirected or injected traffic recognised and permitted; value = state */
     WFPCALLOUT_EVENT_LAB = 12,           /* status of a LAB call */
-    WFPCALLOUT_EVENT_LAB_CLASSIFY = 13   /* classifyFn of a LAB callout; value = callout id */
+    WFPCALLOUT_EVENT_LAB_CLASSIFY = 13,  /* classifyFn of a LAB callout; value = callout id */
+    WFPCALLOUT_EVENT_PEND = 14,          /* status of FwpsPendOperation0 or FwpsPendClassify0; value = number of what is put off */
+    WFPCALLOUT_EVENT_COMPLETE = 15       /* about to be completed; action = how, 0 = to be classified again; value = its number */
 };
 
 typedef struct WFPCALLOUT_EVENT {
@@ -217,7 +252,8 @@ typedef struct WFPCALLOUT_EVENT {
     uint8_t  injection_state;/* FWPS_PACKET_INJECTION_STATE + 1, 0 = not asked */
     uint8_t  redirect_state; /* FWPS_CONNECTION_REDIRECT_STATE + 1, 0 = not asked */
     uint8_t  slot;
-    uint8_t  reserved[5];
+    uint8_t  reserved;
+    uint32_t reauthorize_reason; /* FWP_CONDITION_REAUTHORIZE_REASON_*, 0 where it is no reauthorization */
 } WFPCALLOUT_EVENT;
 
 typedef struct WFPCALLOUT_EVENTS {
@@ -238,6 +274,7 @@ typedef struct WFPCALLOUT_STATS {
     uint64_t events_dropped;
     uint64_t injection_handles;
     uint64_t redirect_handles;
+    uint64_t pended;              /* put off and not completed */
 } WFPCALLOUT_STATS;
 
 #if defined(_MSC_VER) || defined(__GNUC__)
@@ -249,7 +286,9 @@ WFPCALLOUT_SIZE(WFPCALLOUT_INJECT, 40);
 WFPCALLOUT_SIZE(WFPCALLOUT_LAB, 96);
 WFPCALLOUT_SIZE(WFPCALLOUT_EVENT, 152);
 WFPCALLOUT_SIZE(WFPCALLOUT_EVENTS, 24);
-WFPCALLOUT_SIZE(WFPCALLOUT_STATS, 80);
+WFPCALLOUT_SIZE(WFPCALLOUT_STATS, 88);
+WFPCALLOUT_SIZE(WFPCALLOUT_PENDED, 16);
+WFPCALLOUT_SIZE(WFPCALLOUT_COMPLETE, 40);
 #endif
 
 #endif /* WFPCALLOUT_IOCTL_H */

@@ -154,6 +154,7 @@ static void put_event(text_buffer *text, const WFPCALLOUT_EVENT *event)
     FIELD(filter_id); FIELD(flow_id); FIELD(flow_context); FIELD(value); FIELD(local_port); FIELD(remote_port);
     FIELD(new_port); FIELD(protocol); FIELD(family); FIELD(process_id); FIELD(condition_flags); FIELD(metadata);
     FIELD(data_length); FIELD(injection_state); FIELD(redirect_state); FIELD(slot);
+    FIELD(reauthorize_reason);
 #undef FIELD
     text_add(text, ",\"status\":%u", (unsigned)event->status);
     put_address(text, "local_addr", event->local_addr, event->family);
@@ -197,6 +198,7 @@ static void put_stats(text_buffer *text, const WFPCALLOUT_STATS *stats)
 #define FIELD(name) text_add(text, ",\"" #name "\":%llu", (unsigned long long)stats->name)
     FIELD(rules); FIELD(flow_contexts); FIELD(pending_injections); FIELD(held_clones); FIELD(injected);
     FIELD(inject_failed); FIELD(events_dropped); FIELD(injection_handles); FIELD(redirect_handles);
+    FIELD(pended);
 #undef FIELD
 }
 
@@ -215,18 +217,47 @@ static void events(json_request *request)
     free(head);
 }
 
-/* A drain waits inside the driver, so it has a handle of its own: I/O on one synchronous handle is serialised. */
-static DWORD wait_for_driver(json_request *request, WFPCALLOUT_RESULT *result)
+/* What waits inside the driver has a handle of its own: I/O on one synchronous handle is serialised. */
+static DWORD wait_in_driver(DWORD code, void *in, DWORD in_size, WFPCALLOUT_RESULT *result)
 {
-    uint32_t timeout = (uint32_t)json_number(request, "timeout_ms", 10000);
     DWORD got = 0, error = 0;
     HANDLE own = open_device("\\\\.\\WfpCallout");
-    if (own == INVALID_HANDLE_VALUE ||
-        !DeviceIoControl(own, IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, result, sizeof *result, &got, NULL))
+    if (own == INVALID_HANDLE_VALUE || !DeviceIoControl(own, code, in, in_size, result, sizeof *result, &got, NULL))
         error = GetLastError();
     if (own != INVALID_HANDLE_VALUE)
         CloseHandle(own);
     return error;
+}
+
+static DWORD wait_for_driver(json_request *request, WFPCALLOUT_RESULT *result)
+{
+    uint32_t timeout = (uint32_t)json_number(request, "timeout_ms", 10000);
+    return wait_in_driver(IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, result);
+}
+
+static void pended(json_request *request)
+{
+    WFPCALLOUT_PENDED wanted = {0};
+    WFPCALLOUT_RESULT result = {0};
+    wanted.rule = (uint64_t)json_number(request, "rule", 0);
+    wanted.milliseconds = (uint32_t)json_number(request, "timeout_ms", 10000);
+    DWORD error = wait_in_driver(IOCTL_WFPCALLOUT_PENDED, &wanted, sizeof wanted, &result);
+    reply_status(request, error, &result, "number", "Nothing was put off.");
+}
+
+static void complete(json_request *request)
+{
+    WFPCALLOUT_COMPLETE order = {0};
+    WFPCALLOUT_RESULT result = {0};
+    DWORD got = 0;
+    order.number = (uint64_t)json_number(request, "number", 0);
+    order.action = (uint8_t)json_number(request, "action", 0);
+    order.new_port = (uint16_t)json_number(request, "new_port", 0);
+    order.target_pid = (uint32_t)json_number(request, "target_pid", 0);
+    order.context = (uint64_t)json_number(request, "context", 0);
+    take_address(request, "new_addr", order.new_addr);
+    DWORD error = control(IOCTL_WFPCALLOUT_COMPLETE, &order, sizeof order, &result, sizeof result, &got);
+    reply_status(request, error, &result, "value", "This is not put off, or was completed before.");
 }
 
 static void drain(json_request *request)
@@ -382,6 +413,7 @@ bool driver_op(const char *op, json_request *request)
         {"drv_version", version, false}, {"drv_add_rule", add_rule, false}, {"drv_remove_rule", remove_rule, false},
         {"drv_clear", clear_rules, false}, {"drv_events", events, false}, {"drv_drain", drain, true}, {"drv_settle", settle, true},
         {"drv_stats", stats, false}, {"drv_inject", inject, false}, {"drv_lab", lab, true},
+        {"drv_pended", pended, true}, {"drv_complete", complete, true},
         {"drv_open", open_op, false}, {"drv_close", close_op, false}, {"drv_ioctl", raw_ioctl, true},
     };
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {

@@ -10,6 +10,7 @@ from harness.driver.inf_check import check_inf
 from harness.driver.lab import Lab, LabResult
 from harness.driver.loader import check_loadable
 from harness.driver.package import DriverPackage, Exports, check_imports, load_exports, load_package, load_package_for
+from harness.driver.pending import Pended
 from harness.driver.sign import TestCertificate, make_certificate, sign, verify
 from harness.driver.verifier import VerifierProfile, confirm_active, set_verifier
 from harness.driver.windows_deploy import InstalledDriver, install
@@ -24,6 +25,7 @@ __all__ = [
     "InstalledDriver",
     "Lab",
     "LabResult",
+    "Pended",
     "Rule",
     "TestCertificate",
     "VerifierProfile",

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.driver.interface import Action, FilterAction, InjectPath, RuleFlag, protocol_number, split_endpoint
 from harness.driver.lab import Lab
+from harness.driver.pending import Pended, redirection_target, wait_for_pended
 from harness.errors import GuestError
 from harness.guest import ProbeClient, ProbeError, ProbeListener
 from harness.wfp import layer_id, status_name, status_ok
@@ -62,6 +63,13 @@ class Rule:
         """Take it away; its filter is gone when this returns."""
         self.control.remove(self)
 
+    def pended(self, *, seconds: float = 10.0) -> Pended:
+        """The oldest operation that this rule has put off and nobody has completed, as soon as there is one.
+
+        Raises DeadlineExpired when none comes in `seconds`.
+        """
+        return self.control.wait_for_pended(self, seconds=seconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -110,14 +118,7 @@ class DriverControl:
         """
         if context is None:
             context = _context_of(remote)
-        if isinstance(to, ProbeListener):
-            address, port = split_endpoint(to.local)
-            if ip_address(address).is_unspecified:
-                address = "127.0.0.1" if ip_address(address).version == 4 else "::1"
-            target: dict[str, Any] = {"new_addr": address, "new_port": port, "target_pid": to.pid}
-        else:
-            address, port = split_endpoint(to)
-            target = {"new_addr": address, "new_port": port}
+        target = redirection_target(to)
         return self.add_rule(
             "ALE_CONNECT_REDIRECT", Action.REDIRECT, protocol, remote=remote, context=context, **target, **options
         )
@@ -160,6 +161,18 @@ class DriverControl:
         """Associate a context, numbered by the driver, with each flow that is established."""
         options["context_layer"] = layer_id(_with_family(context_layer, options.get("family", 4)))
         return self.add_rule(layer, Action.FLOW_CONTEXT, protocol, **options)
+
+    def pend(
+        self, protocol: str, *, layer: str = "ALE_AUTH_CONNECT", flags: Iterable[RuleFlag] = (), **options: Any
+    ) -> Rule:
+        """Put each operation off until it is completed: `rule.pended().complete(permit=True)`.
+
+        At ALE_AUTH_CONNECT and ALE_AUTH_RECV_ACCEPT with FwpsPendOperation0; the packet, which Windows flushes, is
+        cloned and injected after a permit. At ALE_CONNECT_REDIRECT with FwpsPendClassify0. What is still put off when
+        the rule goes is permitted, and blocked when the driver goes.
+        """
+        action = Action.PEND_CLASSIFY if layer.startswith("ALE_CONNECT_REDIRECT") else Action.PEND
+        return self.add_rule(layer, action, protocol, flags=flags, **options)
 
     def add_rule(
         self,
@@ -211,6 +224,10 @@ class DriverControl:
     def remove(self, rule: Rule) -> None:
         """Take a rule away."""
         self._probe.request("drv_remove_rule", rule=rule.id)
+
+    def wait_for_pended(self, rule: Rule, *, seconds: float = 10.0) -> Pended:
+        """What `rule.pended()` answers."""
+        return wait_for_pended(self._probe, rule.id, seconds)
 
     def clear(self) -> None:
         """Take all rules away."""

@@ -24,6 +24,8 @@ class Action(IntEnum):
     SOFT_BLOCK = 9
     HARD_PERMIT = 10
     ABSORB = 11
+    PEND = 20
+    PEND_CLASSIFY = 21
 
 
 class RuleFlag(IntFlag):
@@ -39,6 +41,17 @@ class RuleFlag(IntFlag):
     CLEAR_ACTION_RIGHT = 0x80
     NO_TARGET_PID = 0x100
     HOLD = 0x200
+    PEND_REAUTHORIZE = 0x10000
+    PEND_AT_ONCE = 0x20000
+
+
+class Completion(IntEnum):
+    """enum WFPCALLOUT_COMPLETION: how something that was put off ends."""
+
+    PERMIT = 1
+    BLOCK = 2
+    REDIRECT = 3
+    AGAIN = 4
 
 
 class FilterAction(IntEnum):

@@ -27,7 +27,7 @@ FRAME_FIELDS = (
 EVENT_FIELDS = (
     "seq", "kind", "layer", "status", "action", "rights", "rule", "filter_id", "flow_id", "flow_context", "value",
     "local", "remote", "redirected_to", "protocol", "process_id", "condition_flags", "metadata", "data_length",
-    "injection_state", "redirect_state", "slot", "irql",
+    "injection_state", "redirect_state", "reauthorized", "slot", "irql",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
 from harness.waiting import Deadline
 from harness.wfp import status_name
 
-__all__ = ["Pending", "ProbeClient", "ProbeError", "ProbeListener", "ProbeSocket", "ProbeUdp", "Reply"]
+__all__ = ["Connecting", "Pending", "ProbeClient", "ProbeError", "ProbeListener", "ProbeSocket", "ProbeUdp", "Reply"]
 
 INTERFACE_VERSION = 1
 # What a reply may take beyond the time that the request itself allows: a guest under emulation, busy booting.
@@ -83,6 +83,30 @@ class Pending:
         if not answer.get("ok", False):
             raise ProbeError(self._op, answer)
         return answer
+
+
+class Connecting:
+    """A TCP connect of the guest that was begun."""
+
+    def __init__(self, probe: ProbeClient, address: str, pending: Pending) -> None:
+        self._probe = probe
+        self._address = address
+        self._pending = pending
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the connect has worked or failed."""
+        return self._pending.is_done
+
+    def result(self) -> ProbeSocket:
+        """Wait for its end. A connect that failed is told by `.error`, and raised when the socket is used."""
+        try:
+            reply = self._pending.reply()
+        except ProbeError as refused:
+            return ProbeSocket(self._probe, 0, peer=self._address, local="", failure=refused)
+        return ProbeSocket(
+            self._probe, reply["socket"], peer=reply.get("peer", self._address), local=reply.get("local", "")
+        )
 
 
 class ProbeClient:
@@ -197,15 +221,17 @@ class ProbeClient:
         """Connect from the guest. A connect that fails is told by `.error`, and raised when the socket is used."""
         return self.tcp_connect_all([address], bind=bind, seconds=seconds)[0]
 
+    def start_tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> Connecting:
+        """Begin to connect from the guest and come back at once; a connect that hangs is given up after `seconds`."""
+        fields: dict[str, object] = {"address": address, "bind": bind, "timeout_ms": _ms(seconds)}
+        return Connecting(self, address, self.start("tcp_connect", seconds=seconds, **fields))
+
     def tcp_connect_all(
         self, addresses: Iterable[str], *, bind: str | None = None, seconds: float = 10.0
     ) -> list[ProbeSocket]:
         """Connect to all addresses at the same time; sockets in the order of the addresses."""
-        started = [
-            (address, self.start("tcp_connect", seconds=seconds, address=address, bind=bind, timeout_ms=_ms(seconds)))
-            for address in addresses
-        ]
-        return [self._connected(address, pending) for address, pending in started]
+        started = [self.start_tcp_connect(address, bind=bind, seconds=seconds) for address in addresses]
+        return [connecting.result() for connecting in started]
 
     def udp_open(self, bind: str | None = None, *, connect: str | None = None) -> ProbeUdp:
         """Open a UDP socket in the guest; unless `bind` says more, of the family that `connect` has, else of IPv4."""
@@ -217,13 +243,6 @@ class ProbeClient:
     def close_all(self) -> None:
         """Close every socket of the probe."""
         self.request("close_all")
-
-    def _connected(self, address: str, pending: Pending) -> ProbeSocket:
-        try:
-            reply = pending.reply()
-        except ProbeError as refused:
-            return ProbeSocket(self, 0, peer=address, local="", failure=refused)
-        return ProbeSocket(self, reply["socket"], peer=reply.get("peer", address), local=reply.get("local", ""))
 
     def _take(self, line: str) -> None:
         try:

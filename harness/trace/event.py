@@ -14,6 +14,21 @@ _PROTOCOLS = {0: "", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 # FWPS_PACKET_INJECTION_STATE and FWPS_CONNECTION_REDIRECT_STATE, each plus one; 0 = the driver did not ask.
 _INJECTION_STATES = ("", "not-injected", "injected-by-self", "injected-by-other", "previously-injected-by-self")
 _REDIRECT_STATES = ("", "not-redirected", "redirected-by-self", "redirected-by-other", "previously-redirected-by-self")
+# FWP_CONDITION_REAUTHORIZE_REASON_*, of which a classify may have several.
+_REASONS = {
+    0x1: "policy-change",
+    0x2: "new-arrival-interface",
+    0x4: "new-nexthop-interface",
+    0x8: "profile-crossing",
+    0x10: "classify-completion",
+    0x20: "ipsec-properties-changed",
+    0x40: "mid-stream-inspection",
+    0x80: "socket-property-changed",
+    0x100: "new-inbound-mcast-bcast-packet",
+    0x200: "edp-policy-changed",
+    0x4000: "proxy-handle-changed",
+    0x10000: "check-offload",
+}
 
 
 class EventKind(StrEnum):
@@ -32,6 +47,8 @@ class EventKind(StrEnum):
     SELF = "self"
     LAB = "lab"
     LAB_CLASSIFY = "lab-classify"
+    PEND = "pend"
+    COMPLETE = "complete"
 
 
 _KINDS = tuple(EventKind)
@@ -39,7 +56,10 @@ _KINDS = tuple(EventKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of the trace. Addresses are text, `192.0.2.2:80`, and empty where the event has none."""
+    """One entry of the trace. Addresses are text, `192.0.2.2:80`, and empty where the event has none.
+
+    `reauthorized` is why a flow was authorized again, such as 'policy-change'; empty where it was not.
+    """
 
     seq: int
     time: float
@@ -63,6 +83,7 @@ class Event:
     data_length: int = 0
     injection_state: str = ""
     redirect_state: str = ""
+    reauthorized: str = ""
     slot: int = 0
     irql: int = 0
 
@@ -89,6 +110,8 @@ class Event:
             if number:
                 words.append(f"{name}={number}")
         words += [word for word in (self.injection_state, self.redirect_state) if word]
+        if self.reauthorized:
+            words.append(f"reauthorized: {self.reauthorized}")
         return " ".join(words)
 
 
@@ -122,6 +145,7 @@ def parse_event(record: Mapping[str, Any]) -> Event:
             data_length=int(record.get("data_length", 0)),
             injection_state=_INJECTION_STATES[int(record.get("injection_state", 0))],
             redirect_state=_REDIRECT_STATES[int(record.get("redirect_state", 0))],
+            reauthorized=_reasons(int(record.get("reauthorize_reason", 0))),
             slot=int(record.get("slot", 0)),
             irql=int(record.get("irql", 0)),
         )
@@ -155,6 +179,12 @@ def _action(value: object) -> str:
         return value.lower()
     number = int(str(value))
     return action_name(number).lower() if number else ""
+
+
+def _reasons(bits: int) -> str:
+    named = [name for bit, name in _REASONS.items() if bits & bit]
+    unnamed = bits & ~sum(_REASONS)
+    return " ".join(named + ([f"{unnamed:#x}"] if unnamed else []))
 
 
 def _endpoint(record: Mapping[str, Any], which: str) -> str:

@@ -31,6 +31,7 @@ def driver(fake):
         ("WFPCALLOUT_INJECT_", interface.InjectPath),
         ("WFPCALLOUT_LAB_", interface.LabOp),
         ("WFPCALLOUT_CRASH_", interface.CrashPlace),
+        ("WFPCALLOUT_COMPLETE_", interface.Completion),
     ],
 )
 def test_numbers_are_those_of_the_header(prefix, enum):

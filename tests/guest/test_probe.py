@@ -104,6 +104,19 @@ def test_a_connect_that_fails_is_told_and_only_raised_on_use():
         socket.send(b"x")
 
 
+def test_a_connect_that_was_begun_ends_when_the_answer_comes():
+    fake = FakeProbe()
+
+    connecting = fake.client.start_tcp_connect("198.51.100.5:80", seconds=3)
+
+    assert not connecting.is_done
+    (request,) = fake.requests
+    assert (request["op"], request["timeout_ms"]) == ("tcp_connect", 3000)
+    fake.reply(request, socket=4, local="192.0.2.2:5")
+    assert connecting.is_done
+    assert (connecting.result().handle, connecting.result().peer) == (4, "198.51.100.5:80")
+
+
 def test_all_connects_are_on_their_way_before_the_first_answer():
     fake = FakeProbe()
     send = fake.send

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "rig.h"
+#include "families.h"
 
 NTSTATUS NTAPI FwpsPendOperation0(HANDLE, HANDLE *);
 void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);
@@ -293,6 +293,28 @@ static void accept_put_off(void)
     CloseHandle(injected);
 }
 
+static BOOL no_endpoint(const struct flow *flow)
+{
+    (void)flow;
+    return FALSE;
+}
+
+/* The guest's stack has no socket yet of an accept that is put off. */
+static void accept_lives(void)
+{
+    fresh();
+    UINT32 id = watch(ACCEPT, 0, pend_first, NULL);
+    link_sends(SERVER, 9003, 6010, IPPROTO_TCP, SYN, 500, "");
+    unsigned flows = flows_count();
+    struct flow *flow = flow_find_id(behave[0].flow);
+    flow->touched_ms -= 1000; /* longer than a flow without a socket lives */
+    flow_release(flow);
+    flows_tick(no_endpoint);
+    EXPECT("an accept that is put off is not missed for its socket", flows_count(), flows);
+    FwpsCompleteOperation0(told[0].context, NULL);
+    over(id, 0);
+}
+
 static void two_put_off(void)
 {
     fresh();
@@ -408,11 +430,18 @@ static void redirect_put_off(void)
     EXPECT("W164 CONNECT_REDIRECT can be pended", told[0].status, 0);
     EXPECT("W166 the connect waits", (LONG)(link_frames - link + guest_frames - guest), 0);
     EXPECT("W166 and is not asked about further on", behave[1].calls, 0);
+    guest_sends(6050, SERVER, 80, IPPROTO_TCP, SYN, 1000, "");
+    EXPECT("W166 a SYN that is sent again is no second connect", behave[0].calls, 1);
     EXPECT("a classify is out", pend_outstanding(callout_find_id(id)), 1);
     answer_with(&told[0], ACTION_PERMIT);
     EXPECT("W167 the answer is final: the callout is not asked again", behave[0].calls, 1);
     EXPECT("W167 and the connect goes on", behave[1].calls, 1);
     EXPECT("W164 AUTH_CONNECT cannot be pended so", told[1].status, STATUS_OF(STATUS_FWP_CANNOT_PEND));
+    LONG64 twice = lints();
+    LONG frames = link_frames + guest_frames;
+    FwpsCompleteClassify0(told[0].classify, 0, &told[0].out);
+    EXPECT("W173 completing twice is misuse", lints(), twice + 1);
+    EXPECT("W173 and changes nothing", link_frames + guest_frames, frames);
     EXPECT("W169 the callout's own reference is out", pend_outstanding(callout_find_id(id)), 1);
     FwpsReleaseClassifyHandle0(told[0].classify);
     EXPECT("W169 until it is released", pend_outstanding(callout_find_id(id)), 0);
@@ -432,6 +461,7 @@ static void redirect_answers(void)
     EXPECT("W165 the pend keeps the handle", pend_outstanding(callout_find_id(id)), 1);
     answer_with(&told[0], ACTION_BLOCK);
     EXPECT("W167 blocked, the connect is refused", guest_frames, guest + 1);
+    EXPECT("W167 by a reset of its own SYN", get32(last_guest + ETHERNET + 28), 1001);
     EXPECT("W167 and no SYN leaves", link_frames, link);
     EXPECT("W165 completed, nothing is left", pend_outstanding(NULL), 0);
 
@@ -497,6 +527,8 @@ static void redirect_later(void)
     FwpsReleaseClassifyHandle0(told[0].classify);
     EXPECT("a connect redirected while it was pended goes out", link_frames, link + 1);
     EXPECT("W167 where it was redirected to", get16(last_link + ETHERNET + 22), 8080);
+    link_sends(SERVER, 8080, 6070, IPPROTO_TCP, SYN | ACK, 2000, "");
+    EXPECT("W167 and its answer comes from where it was meant to go", get16(last_guest + ETHERNET + 20), 80);
     EXPECT("W170 nobody else changed it: not asked again", behave[0].calls, 1);
 
     UINT32 other = watch(REDIRECT, 1, inline_redirect, NULL);
@@ -532,6 +564,36 @@ static void redirect_later(void)
     over(id, 0);
 }
 
+static void over_ipv6(void)
+{
+    families_begin();
+    fresh();
+    UINT32 id = watch(layer_of(CONNECT, FAMILY_V6), 0, pend_first, NULL);
+    LONG link = link_frames;
+    guest_sends6(6080, &server6, 80, IPPROTO_TCP, SYN, 1000, "");
+    EXPECT("W175 AUTH_CONNECT_V6 can be pended", told[0].status, 0);
+    EXPECT("W178 a pended IPv6 connect sends no SYN", link_frames, link);
+    FwpsCompleteOperation0(told[0].context, NULL);
+    EXPECT("W179 W182 completing an IPv6 connect reauthorizes it", told[0].reason, REASON_CLASSIFY_COMPLETION);
+    EXPECT("W179 and its SYN goes out", link_frames, link + 1);
+    over(id, 0);
+    fresh();
+    id = watch(layer_of(REDIRECT, FAMILY_V6), 0, classify_first, NULL);
+    link = link_frames;
+    guest_sends6(6081, &server6, 80, IPPROTO_TCP, SYN, 1000, "");
+    EXPECT("W164 CONNECT_REDIRECT_V6 can be pended", told[0].status * 8 + (unsigned)(link_frames - link), 0);
+    answer_with(&told[0], ACTION_PERMIT);
+    EXPECT("W167 and answered", link_frames, link + 1);
+    FwpsReleaseClassifyHandle0(told[0].classify);
+    over(id, 0);
+    fresh();
+    guest_sends6(6082, &server6, 53, IPPROTO_UDP, 0, 0, "before");
+    id = watch(layer_of(CONNECT, FAMILY_V6), 0, decide, NULL);
+    link_sends6(&server6, 53, 6082, IPPROTO_UDP, 0, 0, "after");
+    EXPECT("W211 W212 an IPv6 flow is reauthorized by what comes in", told[0].reason, REASON_POLICY_CHANGE);
+    over(id, 0);
+}
+
 void test_pend(void)
 {
     connect_put_off();
@@ -539,10 +601,12 @@ void test_pend(void)
     refusals();
     datagram_put_off();
     accept_put_off();
+    accept_lives();
     two_put_off();
     policy_of_connects();
     policy_of_accepts();
     redirect_put_off();
     redirect_answers();
     redirect_later();
+    over_ipv6();
 }

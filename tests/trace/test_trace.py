@@ -91,3 +91,24 @@ def test_the_timeline_merges_all_lanes_in_order() -> None:
         "   1.0000 s  event  event 1",
         "   2.5000 s  frame  frame 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0, ""),
+        (0x1, "policy-change"),
+        (0x10, "classify-completion"),
+        (0x11, "policy-change classify-completion"),
+        (0x80000001, "policy-change 0x80000000"),
+    ],
+)
+def test_an_event_says_why_a_flow_was_authorized_again(bits, words):
+    event = parse_event(record(layer=48, reauthorize_reason=bits))
+
+    assert event.reauthorized == words
+    assert ("reauthorized" in str(event)) == bool(bits)
+
+
+def test_pends_and_completions_have_their_kinds():
+    assert [parse_event(record(kind=number)).kind for number in (14, 15)] == [EventKind.PEND, EventKind.COMPLETE]

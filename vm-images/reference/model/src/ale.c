@@ -82,8 +82,7 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
     }
     flow->redirected = !address_equal(&address, &flow->remote) || port != flow->remote_port;
     flow->redirected_local = flow->redirected && local;
-    flow->remote = address;
-    flow->remote_port = port;
+    flow_redirect(flow, &address, port);
     flow->target_pid = request->localRedirectTargetPID;
     flow->driver_context = request->localRedirectContext;
     return TRUE;
@@ -167,7 +166,6 @@ static struct flow *authorize_connect(struct flow *flow, struct packet *packet, 
         tuple.remote_port = flow->remote_port;
     if (flow->redirected)
         packet_rewrite(packet, FALSE, &flow->remote, flow->remote_port);
-    begin_tcp(flow, packet);
     if (!flow->held)
         flow_publish(flow);
     pend_begin(&point, layer, FALSE);
@@ -197,6 +195,7 @@ struct flow *ale_connect(struct packet *packet, BOOL *absorb)
     struct tuple key = packet_key(packet);
     struct flow *flow = flow_make(&key, TRUE);
     flow->pid = owner_of(&packet->tuple);
+    begin_tcp(flow, packet);
     enum step step = redirect_step(flow, packet, absorb);
     if (step == STEP_PASS)
         return authorize_connect(flow, packet, absorb);

@@ -12,7 +12,7 @@
 enum { UDP_IDLE_MS = 60000, TCP_SYN_MS = 30000 };
 
 /* The table: every flow is in the list and in one bucket of each index. What the buckets are made of (protocol, ports,
- * ICMP identifier) does not change once a flow is published. */
+ * ICMP identifier) changes under the lock alone, in flow_redirect. */
 enum { BUCKETS = 4096 };
 static SRWLOCK flow_lock = SRWLOCK_INIT; /* all below */
 static struct flow *flows;
@@ -174,6 +174,18 @@ struct flow *flow_publish(struct flow *flow)
     return flow;
 }
 
+void flow_redirect(struct flow *flow, const struct address *remote, UINT16 port)
+{
+    AcquireSRWLockExclusive(&flow_lock);
+    BOOL published = flow->before != NULL; /* it is when its redirection was put off */
+    table_leave(flow);
+    flow->remote = *remote;
+    flow->remote_port = port;
+    if (published)
+        table_enter(flow);
+    ReleaseSRWLockExclusive(&flow_lock);
+}
+
 void flow_release(struct flow *flow)
 {
     if (!flow || InterlockedDecrement(&flow->references))
@@ -260,8 +272,8 @@ unsigned flows_count(void)
 
 static BOOL is_stale(const struct flow *flow, UINT64 idle)
 {
-    if (flow->held) /* for as long as its callout takes, and its socket lives */
-        return FALSE;
+    if (flow->held) /* for as long as its callout takes, or its peer asks: there is no socket of an accept yet */
+        return !flow->outbound && idle > UDP_IDLE_MS;
     return flow->protocol != IPPROTO_TCP ? idle > UDP_IDLE_MS : !flow->established && idle > TCP_SYN_MS;
 }
 
@@ -283,7 +295,7 @@ void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
     for (unsigned i = 0; i < count; i++) {
         UINT64 idle = now > all[i]->touched_ms ? now - all[i]->touched_ms : 0;
         BOOL stale = is_stale(all[i], idle);
-        if (stale || (endpoint_exists && idle > 200 && !endpoint_exists(all[i])))
+        if (stale || (endpoint_exists && idle > 200 && !(all[i]->held && !all[i]->outbound) && !endpoint_exists(all[i])))
             flow_end(all[i], stale ? "timeout" : "endpoint closed");
         flow_release(all[i]);
     }

@@ -239,6 +239,7 @@ struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the loca
 struct flow *flow_find_id(UINT64 id);
 struct flow *flow_make(const struct tuple *tuple, BOOL outbound);
 struct flow *flow_publish(struct flow *flow); /* enters the table */
+void flow_redirect(struct flow *flow, const struct address *remote, UINT16 port);
 void flow_release(struct flow *flow);
 void flow_end(struct flow *flow, const char *why);
 void flows_end_all(const char *why);
