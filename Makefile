@@ -36,7 +36,7 @@ check: setup  ## format, lint, types
 test: image check  ## all tests, with real virtual machines
 	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests $(ARGS)
 
-bench: image  ## the figures: revert, round trip, link, overhead
+bench: image  ## the figures: revert, round trip, link, overhead; the engine: speed, fuzz, ten minutes of stress
 	@$(PYTHON) -m benchmarks
 
 clean:  ## leftovers of killed runs, and build products

@@ -26,6 +26,7 @@ void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);
 
 static volatile LONG stop;
 static volatile LONG64 packets, contexts_made, contexts_gone, taken, completed, rounds, busy_answers;
+static volatile LONG looked;
 static volatile UINT64 known[KNOWN]; /* flows that somebody has seen */
 
 struct driver {
@@ -35,6 +36,8 @@ struct driver {
     GUID key;
 };
 static struct driver drivers[DRIVERS];
+static UINT64 lasting[DRIVERS + 1]; /* filters */
+static volatile LONG64 filters_added;
 static const UINT16 driver_layers[DRIVERS] = {LAYER_OUTBOUND_TRANSPORT_V4, LAYER_INBOUND_TRANSPORT_V4, LAYER_ALE_FLOW_ESTABLISHED_V4,
                                               LAYER_DATAGRAM_DATA_V4, LAYER_STREAM_V4, LAYER_OUTBOUND_IPPACKET_V4};
 
@@ -78,6 +81,10 @@ static void look(struct driver *driver, const FWPS_INCOMING_METADATA_VALUES0 *m,
             FwpsFlowAssociateContext0(m->flowHandle, driver->layer, driver->id, (UINT64)driver->id << 32 | 1) == STATUS_SUCCESS)
             InterlockedIncrement64(&contexts_made);
     }
+    if (InterlockedIncrement(&looked) % 16 == 0)
+        SwitchToThread(); /* so that what goes meanwhile goes under this function's feet */
+    if (!driver->registered)
+        broken("unregistered while its classifyFn ran: callout", driver->id);
     out->actionType = m->flowHandle % 64 == 63 && (m->currentMetadataValues & META_FLOW_HANDLE) ? ACTION_BLOCK : ACTION_PERMIT;
 }
 
@@ -227,8 +234,11 @@ static DWORD WINAPI changer(void *seed)
         unsigned n = chance(&state, DRIVERS), count = 0;
         FwpmEngineOpen0(NULL, 10, NULL, &wanted, &session);
         unregister_one(n);
-        for (unsigned i = chance(&state, 4); i; i--)
-            count += add_one(session, chance(&state, DRIVERS), ACTION_CALLOUT_TERMINATING, &ids[count]) == STATUS_SUCCESS;
+        for (unsigned i = chance(&state, 4); i; i--) {
+            if (add_one(session, chance(&state, DRIVERS), ACTION_CALLOUT_TERMINATING, &ids[count++]))
+                broken("a filter cannot be added", i);
+            InterlockedIncrement64(&filters_added);
+        }
         register_one(n);
         FwpmTransactionBegin0(session, 0);
         for (unsigned i = 0; i < count; i++)
@@ -334,7 +344,9 @@ static DWORD WINAPI watchdog(void *unused)
 static void check_the_end(void)
 {
     flows_end_all("the end");
-    end(); /* its filters and callouts, and again all flows */
+    for (unsigned n = 0; n <= DRIVERS; n++)
+        FwpmFilterDeleteById0(engine, lasting[n]);
+    FwpmEngineClose0(engine);
     for (unsigned n = 0; n < DRIVERS; n++) {
         unregister_one(n);
         struct callout *callout = callout_find_id(drivers[n].id);
@@ -372,18 +384,20 @@ int main(int argc, char **argv)
     wire.guest[0] = address_v4(GUEST);
     wire.up = 1;
     inject_start();
-    begin();
+    FwpmEngineOpen0(NULL, 10, NULL, NULL, &engine); /* not dynamic: what it adds is nobody's own, and others may name it */
+    add_sublayer(100, 0x7000);
+    add_sublayer(200, 0x3000);
     for (unsigned n = 0; n < DRIVERS; n++) {
         drivers[n].key = key_of(700 + n);
         drivers[n].layer = driver_layers[n];
         add_callout(700 + n, drivers[n].layer, &ids);
         register_one(n);
-        add_one(engine, n, ACTION_CALLOUT_INSPECTION, NULL);
+        add_one(engine, n, ACTION_CALLOUT_INSPECTION, &lasting[n]);
     }
     FWPS_CALLOUT pending = {.calloutKey = key_of(799), .classifyFn = (void *)pend_some, .notifyFn = notify_none};
     FwpsCalloutRegister1(&engine, &pending, &ids);
     add_callout(799, LAYER_ALE_AUTH_CONNECT_V4, &ids);
-    add_filter(LAYER_ALE_AUTH_CONNECT_V4, 100, ACTION_CALLOUT_TERMINATING, 799, 1, 0, NULL);
+    add_filter(LAYER_ALE_AUTH_CONNECT_V4, 100, ACTION_CALLOUT_TERMINATING, 799, 1, 0, &lasting[DRIVERS]);
     CloseHandle(CreateThread(NULL, 0, watchdog, NULL, 0, NULL));
     for (unsigned i = 0; i < THREADS; i++)
         threads[i] = CreateThread(NULL, 0, work[i], (void *)(uintptr_t)((seed * 31 + i + 1) * 2654435761u | 1), 0, NULL);
@@ -394,8 +408,8 @@ int main(int argc, char **argv)
     resume_all();
     FwpsCalloutUnregisterById0(ids);
     check_the_end();
-    printf("%llu conversations, %llu rounds of changes, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told\n",
-           (unsigned long long)packets, (unsigned long long)rounds, (unsigned long long)busy_answers, (unsigned long long)contexts_gone,
+    printf("%llu conversations, %llu rounds of changes, %llu filters, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told\n",
+           (unsigned long long)packets, (unsigned long long)rounds, (unsigned long long)filters_added, (unsigned long long)busy_answers, (unsigned long long)contexts_gone,
            (unsigned long long)completed, (unsigned long long)put_off, (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
     return 0;
 }

@@ -186,6 +186,17 @@ static void test_forwarding(void)
     EXPECT("injected", STATUS_OF(injected_wait()), 0);
     EXPECT("it leaves", second_frames, 2);
     EXPECT("and no callout is asked again", behave[0].calls, calls);
+    NET_BUFFER_LIST *chain = list_of(frame + ETHERNET, length - ETHERNET);
+    chain->Next = list_of(frame + ETHERNET, length - ETHERNET);
+    EXPECT("W260 a chain of fragments is none to forward", FwpsInjectForwardAsync0(handle, NULL, 0, AF_INET, 1, 42, chain, on_injected, NULL) != 0, TRUE);
+    nbl_release(chain->Next);
+    nbl_release(chain);
+    wire.guest[2] = address_v4(0x0a000001);
+    length = build(frame, SERVER, 53, 0x0a000001, 5000, IPPROTO_UDP, 0, 0, "own address");
+    stack_from_link(frame, length);
+    memset(&wire.guest[2], 0, sizeof wire.guest[2]);
+    EXPECT("W231 nor what is for the guest's own address there", behave[0].calls, calls);
+    length = build(frame, SERVER, 53, BEYOND, 5000, IPPROTO_UDP, 0, 0, "through");
     forward_answer = NULL;
     frame[ETHERNET + 8] = 1;
     stack_from_link(frame, length);

@@ -111,5 +111,5 @@ def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> Non
     figures = dict(reversed(figure.split(" ", 1)) for figure in done.stdout.strip().split(", "))
     assert all(
         int(figures[name])
-        for name in ("conversations", "rounds of changes", "contexts deleted", "injections", "put off")
+        for name in ("conversations", "rounds of changes", "filters", "contexts deleted", "injections", "put off")
     )

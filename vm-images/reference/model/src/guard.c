@@ -9,7 +9,7 @@
 
 #include "model.h"
 
-enum { PAGE = 4096, ALIGN = 16, CLASSES = 20, RESTING = 32, MAGIC_USED = 0x5553454d, MAGIC_FREE = 0x46524545 };
+enum { PAGE = 4096, ALIGN = 16, CLASSES = 20, RESTING_PAGES = 4096, MAGIC_USED = 0x5553454d, MAGIC_FREE = 0x46524545 };
 enum { FILL_AROUND = 0xa7, FILL_FREED = 0xdd };
 
 struct head { /* at the beginning of the pages */
@@ -62,7 +62,7 @@ static struct head *take(unsigned pages)
 {
     struct head *head = NULL;
     AcquireSRWLockExclusive(&guard_lock);
-    if (pages < CLASSES && resting[pages].count > RESTING) {
+    if (pages < CLASSES && resting[pages].count > RESTING_PAGES / pages) {
         head = resting[pages].first;
         resting[pages].first = head->next;
         resting[pages].count--;
