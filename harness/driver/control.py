@@ -11,7 +11,7 @@ from harness.driver.interface import Action, FilterAction, InjectPath, RuleFlag,
 from harness.driver.lab import Lab
 from harness.driver.pending import Pended, redirection_target, wait_for_pended
 from harness.errors import GuestError
-from harness.guest import ProbeClient, ProbeError, ProbeListener
+from harness.guest import ProbeClient, ProbeError, ProbeListener, ProbeUdp
 from harness.wfp import layer_id, status_name, status_ok
 
 _DRAIN_SECONDS = 10.0
@@ -107,11 +107,11 @@ class DriverControl:
         protocol: str,
         *,
         remote: str | None = None,
-        to: ProbeListener | str,
+        to: ProbeListener | ProbeUdp | str,
         context: int | None = None,
         **options: Any,
     ) -> Rule:
-        """Redirect connects to a listener of the probe, or to any address.
+        """Redirect connects to a socket of the probe, or to any address.
 
         `context` becomes the eight bytes of redirect context that a proxy can ask for; without it they are the
         address and port that the connect was meant for, in network order.

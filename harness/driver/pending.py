@@ -8,17 +8,17 @@ from typing import Any
 
 from harness.driver.interface import Completion, split_endpoint
 from harness.errors import DeadlineExpired, UsageError
-from harness.guest import ProbeClient, ProbeError, ProbeListener
+from harness.guest import ProbeClient, ProbeError, ProbeListener, ProbeUdp
 
 _STATUS_IO_TIMEOUT = 0xC00000B5
 
 
-def redirection_target(to: ProbeListener | str) -> dict[str, Any]:
+def redirection_target(to: ProbeListener | ProbeUdp | str) -> dict[str, Any]:
     """The members of WFPCALLOUT_RULE and WFPCALLOUT_COMPLETE that say where a connect is redirected to.
 
-    An unspecified address of a listener stands for the loopback address of its family.
+    An unspecified address of a socket stands for the loopback address of its family.
     """
-    if not isinstance(to, ProbeListener):
+    if isinstance(to, str):
         address, port = split_endpoint(to)
         return {"new_addr": address, "new_port": port}
     address, port = split_endpoint(to.local)

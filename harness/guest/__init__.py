@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.guest.probe import ProbeClient, ProbeError, ProbeListener, ProbeSocket
+from harness.guest.probe import ProbeClient, ProbeError, ProbeListener, ProbeSocket, ProbeUdp
 from harness.guest.session import Guest, open_guest
 from harness.guest.sftp import SftpTransport
 from harness.guest.transport import CommandResult
@@ -15,6 +15,7 @@ __all__ = [
     "ProbeError",
     "ProbeListener",
     "ProbeSocket",
+    "ProbeUdp",
     "RunningCommand",
     "SftpTransport",
     "WinRmTransport",

@@ -233,11 +233,14 @@ class ProbeClient:
         started = [self.start_tcp_connect(address, bind=bind, seconds=seconds) for address in addresses]
         return [connecting.result() for connecting in started]
 
-    def udp_open(self, bind: str | None = None, *, connect: str | None = None) -> ProbeUdp:
-        """Open a UDP socket in the guest; unless `bind` says more, of the family that `connect` has, else of IPv4."""
+    def udp_open(self, bind: str | None = None, *, connect: str | None = None, dual: bool = False) -> ProbeUdp:
+        """Open a UDP socket in the guest; unless `bind` says more, of the family that `connect` has, else of IPv4.
+
+        With `dual` one that is bound to [::] talks IPv4, too, as to [::ffff:192.0.2.1].
+        """
         if bind is None:
             bind = "[::]:0" if (connect or "").startswith("[") else "0.0.0.0:0"
-        reply = self.request("udp_open", bind=bind, connect=connect)
+        reply = self.request("udp_open", bind=bind, connect=connect, dual=dual or None)
         return ProbeUdp(self, reply["socket"], local=reply["local"])
 
     def close_all(self) -> None:
