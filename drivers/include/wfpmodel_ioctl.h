@@ -22,6 +22,11 @@
 #define IOCTL_WFPMODEL_QUERY_CONTEXT WFPMODEL_CTL(2) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
 #define IOCTL_WFPMODEL_SET_RECORDS   WFPMODEL_CTL(3) /* in: WFPMODEL_SOCKET + bytes: for the next connect from local_port */
 #define IOCTL_WFPMODEL_NOT_READY     WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
+#define IOCTL_WFPMODEL_ENGINE        WFPMODEL_CTL(16) /* in: one uint32_t of the two below; returns when it is done */
+#define IOCTL_WFPMODEL_MANAGE        WFPMODEL_CTL(17) /* fwpuclnt.dll's: manage.h of the model */
+
+#define WFPMODEL_ENGINE_STOP  0u /* as if the service BFE were stopped */
+#define WFPMODEL_ENGINE_START 1u
 
 /* A socket by its addresses as getsockname and getpeername tell them: IPv6 addresses in network byte order, IPv4 ones as
  * ::ffff:a.b.c.d; ports in host byte order. QUERY on a connection that was not redirected fails with STATUS_NOT_FOUND

@@ -4,6 +4,7 @@ generate.py tables OUT.c    layers, fields, built-in sublayers
 generate.py exports OUT.def every name fwpkclnt.sys exports
 generate.py guards OUT.s    the way in to functions that may be called at PASSIVE_LEVEL only
 generate.py stubs OUT.c OBJ... a stub for each exported name that no OBJ defines
+generate.py user-exports OUT.def, user-stubs OUT.c OBJ...  the same for fwpuclnt.dll
 """
 
 from __future__ import annotations
@@ -92,12 +93,33 @@ def guards() -> str:
     return "\n".join(lines)
 
 
-def stubs(objects: list[str]) -> str:
-    """A C function that fails loudly for each exported name that no object defines."""
+def names_in(objects: list[str]) -> set[str]:
+    """What object files define."""
     listing = subprocess.run(
         ["x86_64-w64-mingw32-nm", "--defined-only", "-g", *objects], check=True, capture_output=True, text=True
     ).stdout
-    defined = {line.split()[-1] for line in listing.splitlines() if line and not line.endswith(":")}
+    return {line.split()[-1] for line in listing.splitlines() if line and not line.endswith(":")}
+
+
+def user_exports() -> str:
+    """The module definition of fwpuclnt.dll."""
+    names = json.loads((DATA / "user_exports.json").read_text())["functions"]
+    return "LIBRARY fwpuclnt.dll\nEXPORTS\n" + "".join(f"    {name}\n" for name in names)
+
+
+def user_stubs(objects: list[str]) -> str:
+    """A function that says its name and fails for each export of fwpuclnt.dll that no object defines."""
+    defined = names_in(objects)
+    lines = ['#include "user.h"', ""]
+    for name in json.loads((DATA / "user_exports.json").read_text())["functions"]:
+        if name not in defined:
+            lines.append(f'DWORD {name}(void);\nDWORD {name}(void)\n{{\n    return unimplemented("{name}");\n}}\n')
+    return "\n".join(lines)
+
+
+def stubs(objects: list[str]) -> str:
+    """A C function that fails loudly for each exported name that no object defines."""
+    defined = names_in(objects)
     lines = ['#include "model.h"', ""]
     for name, returns in json.loads((DATA / "exports.json").read_text())["functions"].items():
         if name in defined:
@@ -112,7 +134,9 @@ def main(argv: list[str]) -> None:
     """Write the file that the command line asks for."""
     kind, out, *rest = argv
     made = {"tables": tables, "conditions": condition_enum, "exports": exports, "guards": guards}
-    text = stubs(rest) if kind == "stubs" else made[kind]()
+    made["user-exports"] = user_exports
+    stubbed = {"stubs": stubs, "user-stubs": user_stubs}
+    text = stubbed[kind](rest) if kind in stubbed else made[kind]()
     Path(out).write_text(text)
 
 

@@ -21,3 +21,7 @@ done
 # our ndis.sys, not Wine's own
 "$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v ndis.sys /d native /f
 "$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v fwpkclnt.sys /d native /f
+# our fwpuclnt.dll for management programs; Wine's own knows no engine. A link to Wine's file must not be written through.
+rm -f "$WINEPREFIX/drive_c/windows/system32/fwpuclnt.dll"
+cp "$from/fwpuclnt.dll" "$WINEPREFIX/drive_c/windows/system32/fwpuclnt.dll"
+"$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v fwpuclnt /d native /f

@@ -1,4 +1,5 @@
 /* The requests of \\.\WfpModel. SPDX-License-Identifier: MIT */
+#include "bfe.h"
 #include "hooks.h"
 #include "pumps.h"
 #include "shell.h"
@@ -36,6 +37,19 @@ long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t 
             return STATUS_INVALID_PARAMETER;
         memcpy(&times, buffer, sizeof times);
         inject_not_ready(times);
+        return STATUS_SUCCESS;
+    }
+    if (code == IOCTL_WFPMODEL_ENGINE) {
+        uint32_t wanted;
+        if (in < sizeof wanted)
+            return STATUS_INVALID_PARAMETER;
+        memcpy(&wanted, buffer, sizeof wanted);
+        if (wanted == WFPMODEL_ENGINE_STOP)
+            bfe_stop();
+        else if (wanted == WFPMODEL_ENGINE_START)
+            bfe_start();
+        else
+            return STATUS_INVALID_PARAMETER;
         return STATUS_SUCCESS;
     }
     if (in < sizeof socket)

@@ -132,7 +132,8 @@ static int compare(const FWP_VALUE0 *a, const FWP_VALUE0 *b)
     case FWP_UNICODE_STRING_TYPE:
         return wcscmp(a->unicodeString, b->unicodeString);
     case FWP_SID:
-        return memcmp(a->sid, b->sid, 8 + 4 * (size_t)((const uint8_t *)a->sid)[1]);
+        return compare_bytes((const uint8_t *)a->sid, 8 + 4 * (size_t)((const uint8_t *)a->sid)[1], (const uint8_t *)b->sid,
+                             8 + 4 * (size_t)((const uint8_t *)b->sid)[1]);
     default:
         return 1;
     }

@@ -60,7 +60,7 @@ static NTSTATUS find(struct session *session, int kind, const GUID *key, struct 
     return STATUS_SUCCESS;
 }
 
-static void *make_descriptor(const struct security *kept, UINT32 wanted, void *out[PART_COUNT])
+static void *make_descriptor(const struct security *kept, UINT32 wanted, void *out[PART_COUNT], size_t *descriptor_size)
 {
     const void *part[PART_COUNT] = {administrators, administrators, all_for_administrators, NULL};
     size_t size[PART_COUNT] = {sizeof administrators, sizeof administrators, sizeof all_for_administrators, 0}, at = HEAD;
@@ -75,6 +75,7 @@ static void *make_descriptor(const struct security *kept, UINT32 wanted, void *o
             size[i] = 0;
         at += size[i];
     }
+    *descriptor_size = at;
     block = mem_alloc(at);
     block[0] = REVISION;
     control |= (UINT16)((wanted & DACL ? HAS_DACL : 0) | (wanted & SACL ? HAS_SACL : 0));
@@ -93,22 +94,32 @@ static void *make_descriptor(const struct security *kept, UINT32 wanted, void *o
     return block;
 }
 
-static NTSTATUS get(HANDLE engine, int kind, const GUID *key, UINT32 wanted, void **owner, void **group, void **dacl,
-                    void **sacl, void **descriptor)
+static NTSTATUS get_parts(HANDLE engine, int kind, const GUID *key, UINT32 wanted, void *parts[PART_COUNT], void **descriptor,
+                          size_t *size)
 {
     struct session *session;
     struct object *object;
     struct security **place;
-    void *parts[PART_COUNT] = {0}, **out[PART_COUNT] = {owner, group, dacl, sacl};
-    if (!descriptor)
-        return STATUS_FWP_NULL_POINTER;
     AcquireSRWLockShared(&store_lock);
     NTSTATUS status = session_check(engine, &session);
     if (!status)
         status = find(session, kind, key, &object, &place);
     if (!status)
-        *descriptor = hand_out(make_descriptor(*place, wanted, parts));
+        *descriptor = make_descriptor(*place, wanted, parts, size);
     ReleaseSRWLockShared(&store_lock);
+    return status;
+}
+
+static NTSTATUS get(HANDLE engine, int kind, const GUID *key, UINT32 wanted, void **owner, void **group, void **dacl,
+                    void **sacl, void **descriptor)
+{
+    void *parts[PART_COUNT] = {0}, **out[PART_COUNT] = {owner, group, dacl, sacl};
+    size_t size;
+    if (!descriptor)
+        return STATUS_FWP_NULL_POINTER;
+    NTSTATUS status = get_parts(engine, kind, key, wanted, parts, descriptor, &size);
+    if (!status)
+        hand_out(*descriptor);
     for (int i = 0; i < PART_COUNT && !status; i++)
         if (out[i])
             *out[i] = parts[i];
@@ -125,14 +136,12 @@ static NTSTATUS may_set(const struct session *session, const struct object *obje
     return session->dynamic && !(object && object->owner) ? STATUS_FWP_DYNAMIC_SESSION_IN_PROGRESS : STATUS_SUCCESS;
 }
 
-static NTSTATUS set(HANDLE engine, int kind, const GUID *key, UINT32 wanted, const void *owner, const void *group,
-                    const void *dacl, const void *sacl)
+static NTSTATUS set_parts(HANDLE engine, int kind, const GUID *key, UINT32 wanted, const void *const part[PART_COUNT],
+                          const size_t size[PART_COUNT])
 {
     struct session *session;
     struct object *object;
     struct security **place;
-    const void *part[PART_COUNT] = {owner, group, dacl, sacl};
-    size_t size[PART_COUNT] = {sid_size(owner), sid_size(group), acl_size(dacl), acl_size(sacl)};
     for (int i = 0; i < PART_COUNT; i++)
         if ((wanted & 1u << i) && part[i] && !size[i])
             return STATUS_INVALID_PARAMETER;
@@ -145,7 +154,7 @@ static NTSTATUS set(HANDLE engine, int kind, const GUID *key, UINT32 wanted, con
     if (!status && !*place)
         *place = mem_alloc(sizeof **place);
     for (int i = 0; i < PART_COUNT && !status; i++) {
-        if (!(wanted & 1u << i) || !size[i])
+        if (!(wanted & 1u << i) || !part[i])
             continue;
         mem_free((*place)->part[i]);
         (*place)->part[i] = memcpy(mem_alloc(size[i]), part[i], size[i]);
@@ -153,6 +162,47 @@ static NTSTATUS set(HANDLE engine, int kind, const GUID *key, UINT32 wanted, con
     }
     ReleaseSRWLockExclusive(&store_lock);
     return status;
+}
+
+static NTSTATUS set(HANDLE engine, int kind, const GUID *key, UINT32 wanted, const void *owner, const void *group,
+                    const void *dacl, const void *sacl)
+{
+    const void *part[PART_COUNT] = {owner, group, dacl, sacl};
+    size_t size[PART_COUNT] = {sid_size(owner), sid_size(group), acl_size(dacl), acl_size(sacl)};
+    return set_parts(engine, kind, key, wanted, part, size);
+}
+
+/* ---- for programs of user mode, whose bytes are held against their lengths ---- */
+
+static BOOL place_of(UINT32 kind, int *place)
+{
+    *place = kind == SECURITY_OF_ENGINE ? ENGINE : (int)kind;
+    return kind == SECURITY_OF_ENGINE || kind <= KIND_LAYER;
+}
+
+NTSTATUS security_get(HANDLE engine, UINT32 kind, const GUID *key, UINT32 wanted, void **descriptor, size_t *size)
+{
+    void *parts[PART_COUNT];
+    int place;
+    return place_of(kind, &place) ? get_parts(engine, place, key, wanted, parts, descriptor, size) : STATUS_INVALID_PARAMETER;
+}
+
+NTSTATUS security_set(HANDLE engine, UINT32 kind, const GUID *key, UINT32 wanted, const UINT8 *const part[4], const UINT32 given[4])
+{
+    const void *checked[PART_COUNT] = {0};
+    size_t size[PART_COUNT] = {0};
+    int place;
+    if (!place_of(kind, &place))
+        return STATUS_INVALID_PARAMETER;
+    for (int i = 0; i < PART_COUNT; i++) {
+        if (!part[i])
+            continue;
+        size[i] = given[i] < SID_HEAD ? 0 : i < 2 ? sid_size(part[i]) : acl_size(part[i]);
+        if (!size[i] || size[i] > given[i])
+            return STATUS_INVALID_PARAMETER;
+        checked[i] = part[i];
+    }
+    return set_parts(engine, place, key, wanted, checked, size);
 }
 
 #define SECURITY(noun, kind)                                                                                       \

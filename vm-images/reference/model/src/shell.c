@@ -19,10 +19,27 @@ static NTSTATUS finish(IRP *irp, NTSTATUS status, ULONG_PTR size)
     return status;
 }
 
-static NTSTATUS NTAPI open_close(DEVICE_OBJECT *device, IRP *irp)
+static NTSTATUS NTAPI open(DEVICE_OBJECT *device, IRP *irp)
 {
+    FILE_OBJECT *file = IoGetCurrentIrpStackLocation(irp)->FileObject;
     (void)device;
+    file->FsContext = channel_open((unsigned long)(ULONG_PTR)PsGetCurrentProcessId());
     return finish(irp, STATUS_SUCCESS, 0);
+}
+
+static NTSTATUS NTAPI close(DEVICE_OBJECT *device, IRP *irp)
+{
+    FILE_OBJECT *file = IoGetCurrentIrpStackLocation(irp)->FileObject;
+    (void)device;
+    if (file->FsContext)
+        channel_end(file->FsContext);
+    file->FsContext = NULL;
+    return finish(irp, STATUS_SUCCESS, 0);
+}
+
+static void managed(void *request, long status, size_t size)
+{
+    finish(request, (NTSTATUS)status, size);
 }
 
 static NTSTATUS NTAPI control(DEVICE_OBJECT *device, IRP *irp)
@@ -33,6 +50,11 @@ static NTSTATUS NTAPI control(DEVICE_OBJECT *device, IRP *irp)
     unsigned char *buffer = irp->AssociatedIrp.SystemBuffer;
     SIZE_T needed = 0;
     (void)device;
+    if (at->Parameters.DeviceIoControl.IoControlCode == IOCTL_WFPMODEL_MANAGE && at->FileObject->FsContext) {
+        IoMarkIrpPending(irp);
+        channel_submit(at->FileObject->FsContext, buffer, in, out, irp, managed);
+        return STATUS_PENDING;
+    }
     NTSTATUS status = shell_control(at->Parameters.DeviceIoControl.IoControlCode, buffer, in, out, &needed);
     return finish(irp, status, needed <= out ? needed : 0);
 }
@@ -45,8 +67,8 @@ static NTSTATUS start(DRIVER_OBJECT *driver)
     NTSTATUS status = IoCreateDevice(driver, 0, &name, FILE_DEVICE_NETWORK, 0, FALSE, &device);
     if (!NT_SUCCESS(status))
         return status;
-    driver->MajorFunction[IRP_MJ_CREATE] = open_close;
-    driver->MajorFunction[IRP_MJ_CLOSE] = open_close;
+    driver->MajorFunction[IRP_MJ_CREATE] = open;
+    driver->MajorFunction[IRP_MJ_CLOSE] = close;
     driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = control;
     device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
     status = IoCreateSymbolicLink(&link, &name);

@@ -126,5 +126,8 @@ unsigned handed_out(void);   /* blocks that nobody has freed */
 
 /* ---- security.c ---- */
 void security_free(struct object *object);
+enum { SECURITY_OF_ENGINE = 100 }; /* in place of a kind */
+NTSTATUS security_get(HANDLE engine, UINT32 kind, const GUID *key, UINT32 wanted, void **descriptor, size_t *size);
+NTSTATUS security_set(HANDLE engine, UINT32 kind, const GUID *key, UINT32 wanted, const UINT8 *const part[4], const UINT32 given[4]);
 
 #endif
