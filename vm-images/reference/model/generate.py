@@ -110,11 +110,13 @@ def user_exports() -> str:
 def user_stubs(objects: list[str]) -> str:
     """A function that says its name and fails for each export of fwpuclnt.dll that no object defines."""
     defined = names_in(objects)
-    lines = ['#include "user.h"', ""]
-    for name in json.loads((DATA / "user_exports.json").read_text())["functions"]:
-        if name not in defined:
-            lines.append(f'DWORD {name}(void);\nDWORD {name}(void)\n{{\n    return unimplemented("{name}");\n}}\n')
-    return "\n".join(lines)
+    missing = [
+        name for name in json.loads((DATA / "user_exports.json").read_text())["functions"] if name not in defined
+    ]
+    bodies = [
+        f'DWORD {name}(void);\nDWORD {name}(void)\n{{\n    return unimplemented("{name}");\n}}\n' for name in missing
+    ]
+    return "\n".join(['#include "user.h"', "", *bodies])
 
 
 def stubs(objects: list[str]) -> str:
