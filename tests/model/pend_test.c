@@ -174,6 +174,10 @@ static void connect_refused(void)
     EXPECT("and ends the flow", flows_count(), flows);
     guest_sends(6003, SERVER, 80, IPPROTO_TCP, SYN, 1000, "");
     HANDLE left = told[0].context;
+    LONG64 kept = lints();
+    FwpsCalloutUnregisterById0(id);
+    EXPECT("W183 a callout that goes and leaves a connect put off is told of", lints(), kept + 1);
+    id = register_callout(50, 0);
     flows_end_all("the socket is gone");
     unsigned calls = behave[0].calls;
     FwpsCompleteOperation0(left, NULL);

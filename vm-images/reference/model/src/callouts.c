@@ -127,6 +127,10 @@ static NTSTATUS unregister_and_unlock(struct callout *callout)
         InterlockedExchange((volatile LONG *)&callout->changing, FALSE);
     }
     ReleaseSRWLockExclusive(&store_lock);
+    unsigned open = status ? 0 : pend_outstanding(callout);
+    if (open)
+        model_lint("W183: callout %u was unregistered with %u pends that it has not completed, or classify handles that it has not released",
+                   callout->id, open);
     return status;
 }
 
