@@ -4,8 +4,8 @@
  * the engine do; the exit code is the number of failures.
  *
  *   manage.exe               every check
- *   manage.exe block ADDRESS adds a filter that blocks what is sent to that IPv4 address, says "added", and goes when
- *                            its standard input ends; the session is dynamic, so the filter goes with it
+ *   manage.exe block ADDRESS adds a filter that blocks what is sent to that IPv4 address, and stays
+ *   manage.exe allow         deletes it
  *   manage.exe hold          adds a filter with the key below in a dynamic session, says "held", and never returns
  *
  * SPDX-License-Identifier: MIT
@@ -240,25 +240,32 @@ static int hold(void)
 
 static int block(const char *address)
 {
-    HANDLE engine = open_engine(FWPM_SESSION_FLAG_DYNAMIC, 0);
+    HANDLE engine = open_engine(0, 0);
     FWPM_FILTER_CONDITION0 condition = {.fieldKey = remote_address, .matchType = FWP_MATCH_EQUAL};
     condition.conditionValue.type = FWP_UINT32;
     condition.conditionValue.uint32 = ntohl(inet_addr(address));
     FWPM_FILTER0 f = filter_of(&filter_key);
     f.numFilterConditions = 1;
     f.filterCondition = &condition;
-    DWORD error = FwpmFilterAdd0(engine, &f, NULL, NULL);
-    printf(error ? "FAILED 0x%lx\n" : "added\n", error);
-    fflush(stdout);
-    if (!error)
-        getchar();
-    return error != 0;
+    check("add", FwpmFilterAdd0(engine, &f, NULL, NULL), 0);
+    FwpmEngineClose0(engine);
+    return failures;
+}
+
+static int allow(void)
+{
+    HANDLE engine = open_engine(0, 0);
+    check("delete", FwpmFilterDeleteByKey0(engine, &filter_key), 0);
+    FwpmEngineClose0(engine);
+    return failures;
 }
 
 int main(int count, char **arguments)
 {
     if (count == 2 && !strcmp(arguments[1], "hold"))
         return hold();
+    if (count == 2 && !strcmp(arguments[1], "allow"))
+        return allow();
     if (count == 3 && !strcmp(arguments[1], "block"))
         return block(arguments[2]);
     HANDLE engine = open_engine(FWPM_SESSION_FLAG_DYNAMIC, 0);

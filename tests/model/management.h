@@ -53,5 +53,6 @@ HANDLE session_with(UINT32 flags, UINT32 wait_ms); /* objects_test.c */
 FWPM_FILTER0 filter_of(UINT32 action);             /* at SENT, weight 1, of no callout */
 void test_store(void);    /* store_test.c */
 void test_matching(void); /* matching_test.c */
+void test_requests(void); /* manage_test.c */
 
 #endif

@@ -556,5 +556,6 @@ void test_objects_of_drivers(void)
     test_blocks();
     test_store();
     test_matching();
+    test_requests();
     EXPECT("no check has kept what it was handed out", handed_out(), 0);
 }
