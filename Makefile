@@ -7,7 +7,7 @@ STAGE := scripts/stage.sh
 JOBS := $(shell nproc)
 ARGS :=
 
-.PHONY: help setup drivers model image run test check bench clean distclean
+.PHONY: help setup drivers model image run test mutations check bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: setup  ## format, lint, types
 
 test: image check  ## all tests, with real virtual machines
 	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests $(ARGS)
+
+mutations: setup  ## faults in the model's engine, one by one: its checks must find each
+	@WFP_HIL_MUTATIONS=all $(PYTHON) -m pytest tests/mutations $(ARGS)
 
 bench: image  ## the figures: revert, round trip, link, overhead; the engine: speed, fuzz, ten minutes of stress
 	@$(PYTHON) -m benchmarks

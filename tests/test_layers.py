@@ -19,7 +19,7 @@ ROWS = [
     {"trace", "witness", "traffic", "driver"},
     {"guest"},
     {"hypervisor", "link", "media", "unattend"},
-    {"config"},
+    {"config", "oracle"},
     {"wfp"},
     {"steps", "process"},
     {"waiting"},

@@ -21,7 +21,7 @@ def server(stations):
     return stations.add(STATION).tcp_listen(80)
 
 
-@pytest.mark.rule("W090", "W094", "W096", "W099", "W100")
+@pytest.mark.rule("W090", "W094", "W096", "W099", "W100", "W103")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_two_sublayers_arbitrate_as_documented(driver, probe, server, witness, trace, fence, case):
     """Two callouts in two sublayers decide on a connect as the documents say."""

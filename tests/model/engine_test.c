@@ -338,6 +338,7 @@ static void test_owners(void)
 int main(void)
 {
     static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
+    setvbuf(stdout, NULL, _IONBF, 0); /* what was said counts, however this ends */
     memcpy(wire.guest_mac, mac, 6);
     wire.to_link = to_link;
     wire.to_guest = to_guest;
@@ -352,6 +353,7 @@ int main(void)
     test_redirect();
     test_owners();
     test_rules();
+    test_layers();
     test_packets();
     test_pend();
     test_families();

@@ -110,6 +110,7 @@ unsigned add_sublayer(unsigned key, UINT16 weight);
 unsigned add_filter(UINT16 layer, unsigned sublayer, UINT32 action, unsigned callout, uint8_t weight, UINT32 flags, UINT64 *id);
 
 void test_rules(void); /* rules_test.c */
+void test_layers(void); /* layers_test.c */
 void test_packets(void); /* packets_test.c */
 void test_pend(void); /* pend_test.c */
 void test_families(void); /* families_test.c */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,12 @@ import pytest
 
 from harness import wfp
 from harness.errors import UsageError
+from harness.wfp.data import load
 
-GENERATOR = Path(__file__).parents[2] / "drivers" / "include" / "generate.py"
+ROOT = Path(__file__).parents[2]
+GENERATOR = ROOT / "drivers" / "include" / "generate.py"
+MODEL_LAYERS = ROOT / "vm-images" / "reference" / "model" / "data" / "layers.json"
+WINERROR = Path("/usr/share/mingw-w64/include/winerror.h")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,32 @@ def test_a_layer_is_found_by_its_key() -> None:
     key = wfp.layer_guid("ALE_FLOW_ESTABLISHED_V4")
     assert key == UUID("af80470a-5596-4c13-9992-539e6fe57967")
     assert wfp.layer_of_guid(key) == "ALE_FLOW_ESTABLISHED_V4"
+
+
+@pytest.mark.rule("W089")
+def test_the_model_has_the_fields_of_windows_at_their_index() -> None:
+    """Every layer of the reference guest's engine: id, key, and its fields in order with their types."""
+    model = {layer["name"]: layer for layer in json.loads(MODEL_LAYERS.read_text())["layers"]}
+    assert len(model) > 80
+    for name, layer in model.items():
+        facts = load("fields")["layers"][f"FWPS_LAYER_{name}"]
+        assert (layer["id"], UUID(layer["guid"])) == (facts["id"], wfp.layer_guid(name)), name
+        slots = sorted(facts["fields"], key=lambda slot: slot["i"])
+        assert [slot["i"] for slot in slots] == list(range(len(slots))), name
+        assert layer["fields"] == [[slot["condition"], slot["data_type"]] for slot in slots], name
+
+
+@pytest.mark.rule("W067")
+@pytest.mark.skipif(not WINERROR.exists(), reason="no mingw-w64 here")
+def test_user_mode_codes_have_the_low_bits_of_kernel_codes() -> None:
+    """FWP_E_x is 0x8032nnnn where STATUS_FWP_x is 0xC022nnnn, in a header that is not ours."""
+    codes = dict(re.findall(r"#define FWP_E_(\w+)\s+_HRESULT_TYPEDEF_\((0x[0-9A-Fa-f]+)\)", WINERROR.read_text()))
+    known = {name for name in codes if f"STATUS_FWP_{name}" in load("ntstatus")["status"]}
+    assert len(known) > 40
+    for name in known:
+        status = wfp.status_value(f"STATUS_FWP_{name}") & 0xFFFFFFFF
+        assert (status >> 16, int(codes[name], 16) >> 16) == (0xC022, 0x8032), name
+        assert status & 0xFFFF == int(codes[name], 16) & 0xFFFF, name
 
 
 def test_an_unknown_layer_names_its_neighbours() -> None:

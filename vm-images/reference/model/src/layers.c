@@ -74,6 +74,8 @@ static UINT32 flags_at(UINT16 layer)
         return FLAG_IS_LOOPBACK | FLAG_IS_PROXY_CONNECTION;
     case LAYER_ALE_CONNECT_REDIRECT_V4:
         return FLAG_IS_PROXY_CONNECTION;
+    case LAYER_STREAM_V4:
+        return 0;
     default:
         return 0xffffffff;
     }

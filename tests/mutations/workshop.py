@@ -1,0 +1,86 @@
+"""The model's sources with a fault in them, and what is built from those."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+MODEL = Path("vm-images/reference/model")
+SECONDS = 60  # the checks take two, on a quiet host
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One fault: where it is, and the rules whose checks it must break."""
+
+    rules: tuple[str, ...]
+    what: str
+    file: str
+    find: str
+    replace: str
+    sample: bool = False  # part of an ordinary test run
+    oracle: bool = False  # the specification must find it, too
+
+    @property
+    def name(self) -> str:
+        return f"{'-'.join(self.rules)}-{re.sub(r'[^a-z0-9]+', '-', self.what.lower())}"
+
+
+def read_mutations() -> list[Mutation]:
+    entries = tomllib.loads((Path(__file__).parent / "mutations.toml").read_text())["mutation"]
+    return [Mutation(**entry | {"rules": tuple(entry["rules"])}) for entry in entries]
+
+
+class Workshop:
+    """A copy of the model and its checks, built once; a fault costs one file and the link."""
+
+    def __init__(self, folder: Path, wine: Any) -> None:
+        self.folder, self.wine = folder, wine
+        for part in (MODEL, Path("tests/model"), Path("drivers/include")):
+            shutil.copytree(ROOT / part, folder / part)
+
+    def built(self, name: str) -> Path:
+        """A program of the model's Makefile, from the sources as they are now."""
+        done = subprocess.run(
+            ["make", "-s", "-C", self.folder / MODEL, f"build/{name}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return self.folder / MODEL / "build" / name
+
+    def failed(self) -> set[str]:
+        """Rules with an engine check that does not hold."""
+        program = self.built("engine_test.exe")
+        out = self.folder / "output.txt"
+        # A wrong engine may well stand still; what failed before that counts.
+        with out.open("w") as stream, contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [self.wine.program, program],
+                stdout=stream,
+                stderr=subprocess.DEVNULL,
+                timeout=SECONDS,
+                check=False,
+                env=self.wine.environment,
+            )
+        lines = out.read_text(errors="replace").splitlines()
+        names = [found[1] for line in lines if (found := re.match(r"FAILED ((?:W\d+ )+)", line))]
+        assert lines, "the checks did not run"
+        return {name for words in names for name in words.split()}
+
+    @contextlib.contextmanager
+    def fault(self, mutation: Mutation) -> Iterator[None]:
+        """The sources have the fault."""
+        source = self.folder / MODEL / "src" / mutation.file
+        original = source.read_text()
+        source.write_text(original.replace(mutation.find, mutation.replace))
+        try:
+            yield
+        finally:
+            source.write_text(original)
