@@ -175,6 +175,7 @@ BOOL pumps_start(void)
     wire.owner = owner_of_socket;
     wire.up = 1;
     inject_start();
+    stream_start();
     start_thread(tick);
     start_thread(pump_in);
     start_thread(pump_out);
