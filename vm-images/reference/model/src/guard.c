@@ -19,11 +19,16 @@ struct head { /* at the beginning of the pages */
     struct head *next;
 };
 
+/* A process has 65530 mappings, and a block with its guard page is up to three: from so many blocks on, small ones have none. */
+enum { GUARDED_BLOCKS = 12000, UNGUARDED_AT_ONCE = 256 };
+
 static SRWLOCK guard_lock = SRWLOCK_INIT; /* all below; the last lock of all */
 static struct {
     struct head *first, **end;
     unsigned count;
 } resting[CLASSES];
+static struct head *unguarded; /* of one page each, never used yet */
+static unsigned guarded;
 
 static uint8_t *end_of(const struct head *head)
 {
@@ -46,14 +51,45 @@ static void all_are(const uint8_t *from, const uint8_t *to, uint8_t value, const
     }
 }
 
+static void none_left(void)
+{
+    printf("BROKEN memory: none is left beside %u guarded blocks\n", guarded);
+    ExitProcess(3);
+}
+
+static struct head *fresh_unguarded(void)
+{
+    struct head *head;
+    AcquireSRWLockExclusive(&guard_lock);
+    if (!unguarded) {
+        uint8_t *room = VirtualAlloc(NULL, UNGUARDED_AT_ONCE * PAGE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+        if (!room)
+            none_left();
+        for (unsigned i = 0; i < UNGUARDED_AT_ONCE; i++) {
+            head = (struct head *)(room + (size_t)i * PAGE);
+            head->next = unguarded;
+            unguarded = head;
+        }
+    }
+    head = unguarded;
+    unguarded = head->next;
+    ReleaseSRWLockExclusive(&guard_lock);
+    head->pages = 1;
+    return head;
+}
+
 static struct head *fresh(unsigned pages)
 {
+    AcquireSRWLockExclusive(&guard_lock);
+    BOOL many = guarded >= GUARDED_BLOCKS;
+    guarded += !many;
+    ReleaseSRWLockExclusive(&guard_lock);
+    if (many && pages == 1)
+        return fresh_unguarded();
     uint8_t *room = VirtualAlloc(NULL, (size_t)(pages + 1) * PAGE, MEM_RESERVE, PAGE_NOACCESS);
     struct head *head = room ? VirtualAlloc(room, (size_t)pages * PAGE, MEM_COMMIT, PAGE_READWRITE) : NULL;
-    if (!head) {
-        printf("BROKEN memory: none is left\n");
-        ExitProcess(3);
-    }
+    if (!head)
+        none_left();
     head->pages = pages;
     return head;
 }
