@@ -363,8 +363,6 @@ int main(void)
     test_injections();
     test_frame_path();
     test_lists();
-    test_stream_layer();
-    test_stream_edits();
     printf("%d failures\n", failures);
     return failures;
 }

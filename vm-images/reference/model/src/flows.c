@@ -192,7 +192,6 @@ void flow_release(struct flow *flow)
         return;
     records_free(&flow->records);
     packet_free(flow->held_packet);
-    stream_free(flow->stream);
     if (flow->driver_context && model_free_pool)
         model_free_pool(flow->driver_context); /* the engine owned it since the redirect was applied (W141) */
     mem_free(flow);
@@ -296,8 +295,7 @@ void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
     for (unsigned i = 0; i < count; i++) {
         UINT64 idle = now > all[i]->touched_ms ? now - all[i]->touched_ms : 0;
         BOOL stale = is_stale(all[i], idle);
-        /* What the stream layer carries outlives its socket, there may be bytes to deliver: it ends such a flow itself. */
-        if (stale || (endpoint_exists && idle > 200 && !stream_carries(all[i]) && !(all[i]->held && !all[i]->outbound) && !endpoint_exists(all[i])))
+        if (stale || (endpoint_exists && idle > 200 && !(all[i]->held && !all[i]->outbound) && !endpoint_exists(all[i])))
             flow_end(all[i], stale ? "timeout" : "endpoint closed");
         flow_release(all[i]);
     }

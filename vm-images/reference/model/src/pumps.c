@@ -175,7 +175,6 @@ BOOL pumps_start(void)
     wire.owner = owner_of_socket;
     wire.up = 1;
     inject_start();
-    stream_start();
     start_thread(tick);
     start_thread(pump_in);
     start_thread(pump_out);
