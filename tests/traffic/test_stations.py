@@ -158,10 +158,11 @@ def test_fragments_carry_the_whole_packet_and_are_told_as_such() -> None:
 
 @pytest.mark.parametrize(("guest", "host"), [("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1")])
 def test_an_echo_request_is_answered_and_waited_for_by_nobody(make_twins: Callable, guest: str, host: str) -> None:
-    stations, _, link, _ = make_twins()
+    stations, _, link, other = make_twins()
     answers: list[bytes] = []
     link.subscribe(lambda _, frame, when: answers.append(frame), Direction.FROM_GUEST)
     stations.add(host).send_echo(guest, b"are you there")
+    other.settle(Deadline(10))  # the request has arrived and was answered
     link.settle(Deadline(10))
     assert [packet.payload for frame in answers if (packet := parse_ip(frame))] == [b"are you there"]
 
