@@ -234,10 +234,9 @@ def _install(
     for link in links:
         link.accept(Deadline(_LINK_SECONDS))  # and read from then on, or a guest's NIC would stall when it is full
 
-    def keep(stage: str) -> None:
-        record.reached = list(progress.reached)
-        record.seconds[stage] = round(follower.elapsed, 1)
-        unfinished.checkpoint(machine, follower.elapsed)
+    def keep(_stage: str) -> None:
+        unfinished.reach(progress.reached, follower.elapsed)
+        unfinished.checkpoint(machine, follower.elapsed, catch_up=follower.catch_up)
 
     follower = Follower(
         machine,
@@ -253,10 +252,7 @@ def _install(
             follower.run()
         except KeyboardInterrupt:
             note("interrupted: the machine is being kept, this takes some seconds")
-            record.reached = list(progress.reached)
-            for stage in record.reached:
-                record.seconds.setdefault(stage, round(follower.elapsed, 1))
-            if unfinished.checkpoint(machine, follower.elapsed, force=True):
+            if unfinished.checkpoint(machine, follower.elapsed, catch_up=follower.catch_up, force=True):
                 note("The installation is kept: the same command goes on with it, --restart begins anew.")
             raise
 

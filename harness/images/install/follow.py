@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class View:
 
 
 class Follower:
-    """Follows one installation; `on_stage` is told each new stage, `on_view` again and again what there is to see.
+    """Follows one installation; `on_stage` is called with a stage, `on_view` again and again with what is seen.
 
     `elapsed` are seconds that an earlier call of the command has spent; keys are pressed for `press_seconds` at most.
     """
@@ -87,6 +88,8 @@ class Follower:
         self._on_stage = on_stage
         self._on_view = on_view
         self._reader = SignReader()
+        self._signs: deque[Sign] = deque()  # read and not yet looked at
+        self._told = len(progress.reached)
         self._read_to = machine.serial.size()
         self._stage_began = time.monotonic()
         self._resets = machine.resets
@@ -116,8 +119,15 @@ class Follower:
                     f"{self.progress.likely_cause()}"
                 ) from expired
             for stage in reached:
-                note(f"stage '{stage}' after {self.elapsed:.0f} s", stage=stage)
                 self._on_stage(stage)
+
+    def catch_up(self) -> list[str]:
+        """All stages until now, with those that a guest that stands still has written since the last look.
+
+        Raises ImageBuildError when the guest wrote that it failed.
+        """
+        self._read_signs()
+        return list(self.progress.reached)
 
     def _look(self) -> list[str] | None:
         if reached := self._read_signs():
@@ -143,16 +153,27 @@ class Follower:
         raise NotYet(self.machine.serial.tail(1) or "nothing on the serial port")
 
     def _read_signs(self) -> list[str]:
-        """The stages that came since the last look: quick ones come several at once."""
+        """The stages that came since the last look: quick ones come several at once.
+
+        Ctrl-C may come between any two of them: what was read and not yet looked at, seen and not yet told, stays so.
+        """
         text, self._read_to = self.machine.serial.read(self._read_to)
-        found: list[str] = []
-        for sign in self._reader.feed(text):
-            self._refuse(sign)
-            if self.progress.see(sign):
+        self._signs.extend(self._reader.feed(text))
+        known = len(self.progress.reached)
+        while self._signs:
+            self._refuse(self._signs[0])
+            if self.progress.see(self._signs[0]):
                 self._keys_are_over = True
                 self._resets = self.machine.resets
-                found.append(sign.stage)
-        return found
+            self._signs.popleft()
+            self._tell()
+        self._tell()
+        return self.progress.reached[known:]
+
+    def _tell(self) -> None:
+        for stage in self.progress.reached[self._told :]:
+            note(f"stage '{stage}' after {self.elapsed:.0f} s", stage=stage)
+            self._told += 1
 
     def _refuse(self, sign: Sign) -> None:
         if sign.kind == "failed":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -85,8 +86,20 @@ class Unfinished:
         half.write_text(json.dumps(asdict(self.record), indent=2), encoding="utf-8")
         half.replace(self.folder / _RECORD)
 
-    def checkpoint(self, machine: Machine, elapsed: float, *, force: bool = False) -> bool:
-        """Keep the machine as it is; without `force` only where the last time was long ago."""
+    def reach(self, stages: Sequence[str], elapsed: float) -> None:
+        """Remember the stages so far; those that are new came now."""
+        self.record.reached = list(stages)
+        for stage in stages:
+            self.record.seconds.setdefault(stage, round(elapsed, 1))
+
+    def checkpoint(
+        self, machine: Machine, elapsed: float, *, catch_up: Callable[[], Sequence[str]], force: bool = False
+    ) -> bool:
+        """Keep the machine as it is; without `force` only where the last time was long ago.
+
+        The machine stands still meanwhile. `catch_up` gives the stages that it has then reached: one that it wrote
+        just before would not be written again after going on.
+        """
         record = self.record
         if not force and record.checkpoint is not None and elapsed - record.elapsed < _CHECKPOINT_EVERY:
             self.save()
@@ -94,14 +107,20 @@ class Unfinished:
         name = f"at-{int(elapsed)}-{record.calls}"
         began = time.monotonic()
         try:
+            machine.pause()
             machine.monitor().order(f"savevm {name}")
+            # What was written before the pause is in the log by now: writing the memory takes a second and more.
+            self.reach(catch_up(), elapsed)
+            older, record.checkpoint, record.elapsed, record.tpm = record.checkpoint, name, elapsed, machine.tpm_place
+            self.save()
+            if older is not None:
+                machine.monitor().order(f"delvm {older}")
         except MachineError as error:
             note(f"The installation cannot be gone on with from here: {error.message}")
             return False
-        older, record.checkpoint, record.elapsed, record.tpm = record.checkpoint, name, elapsed, machine.tpm_place
-        self.save()
-        if older is not None:
-            machine.monitor().order(f"delvm {older}")
+        finally:
+            if machine.is_alive():
+                machine.ensure_running()
         note(f"kept for going on from here in {time.monotonic() - began:.1f} s", checkpoint=name)
         return True
 

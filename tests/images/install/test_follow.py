@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Picture
 
+from harness import steps
 from harness.config import StageSettings
 from harness.errors import ImageBuildError, MachineError, MachineLost
 from harness.hypervisor import Condition
@@ -116,6 +117,36 @@ def test_stages_that_come_at_once_are_all_told(follow):
     follower.run()
 
     assert stages == ["setup-started", "specialize", "ready"]
+
+
+@pytest.mark.parametrize("at", ["setup-started", "specialize", "ready"])
+def test_ctrl_c_between_stages_that_came_at_once_loses_none(follow, at):
+    told: list[str] = []
+
+    def interrupt(event: steps.StepEvent) -> None:
+        told.append(str(event.fields["stage"]))
+        if told[-1] == at and told.count(at) == 1:
+            raise KeyboardInterrupt
+
+    _, follower = follow("wfp-hil: stage setup-started\nwfp-hil: stage specialize\nwfp-hil: ready\n")
+    stop = steps.subscribe(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            follower.run()
+        assert follower.catch_up() == ["setup-started", "specialize", "ready"]
+    finally:
+        stop()
+
+    assert list(dict.fromkeys(told)) == ["setup-started", "specialize", "ready"]
+
+
+def test_what_a_guest_that_stands_still_wrote_before_counts(follow):
+    machine, follower = follow(names=("setup-started", "specialize", "ready"), reached=("setup-started",))
+    with machine.serial.path.open("a") as file:
+        file.write("wfp-hil: stage specialize\r\n")
+
+    assert follower.catch_up() == ["setup-started", "specialize"]
+    assert follower.progress.awaited == "ready"
 
 
 def test_a_stage_that_does_not_come_ends_with_screen_serial_log_and_cause(follow, tmp_path):

@@ -35,8 +35,18 @@ class FakeMachine:
         self.done.append("process")
         self.tpm_place = (URI, "uuid-2")
 
+    def pause(self) -> None:
+        self.done.append("pause")
+
+    def is_alive(self) -> bool:
+        return True
+
     def ensure_running(self) -> None:
         self.done.append("run")
+
+
+def keep(unfinished: Unfinished, machine: FakeMachine, elapsed: float, *stages: str, force: bool = False) -> bool:
+    return unfinished.checkpoint(machine, elapsed, catch_up=lambda: stages, force=force)
 
 
 @pytest.fixture(autouse=True)
@@ -62,22 +72,23 @@ def begun():
 
 def test_what_was_kept_is_gone_on_with(begun):
     machine = FakeMachine()
-    begun.record.reached = ["setup-started"]
-    assert begun.checkpoint(machine, 61.5)
+    begun.reach(["setup-started"], 50.04)
+    assert keep(begun, machine, 61.5, "setup-started")
 
     later = Unfinished("windows-11")
     assert later.load("inputs-1")
     assert (later.record.reached, later.record.elapsed) == (["setup-started"], 61.5)
     later.go_on(machine)
 
-    assert machine.done == ["savevm at-61-1", "process", "loadvm at-61-1", "run"]
+    assert machine.done == ["pause", "savevm at-61-1", "run", "process", "loadvm at-61-1", "run"]
+    assert later.record.seconds == {"setup-started": 50.0}
     assert later.record.tpm == (URI, "uuid-2")
     assert json.loads((later.folder / "installation.json").read_text())["calls"] == 2
 
 
 def test_the_tpm_of_the_machine_before_is_removed(begun):
     machine = FakeMachine()
-    begun.checkpoint(machine, 1)
+    keep(begun, machine, 1)
     place = tpm_folder(URI, "uuid-1")
     place.mkdir(parents=True)
 
@@ -89,20 +100,38 @@ def test_the_tpm_of_the_machine_before_is_removed(begun):
 def test_a_checkpoint_is_made_now_and_then_and_the_one_before_is_dropped(begun):
     machine = FakeMachine()
 
-    assert begun.checkpoint(machine, 10)
-    assert not begun.checkpoint(machine, 60)
-    assert begun.checkpoint(machine, 60, force=True)
-    assert begun.checkpoint(machine, 500)
+    assert keep(begun, machine, 10)
+    assert not keep(begun, machine, 60)
+    assert keep(begun, machine, 60, force=True)
+    assert keep(begun, machine, 500)
 
-    assert machine.done == ["savevm at-10-1", "savevm at-60-1", "delvm at-10-1", "savevm at-500-1", "delvm at-60-1"]
+    told = [word for word in machine.done if word not in ("pause", "run")]
+    assert told == ["savevm at-10-1", "savevm at-60-1", "delvm at-10-1", "savevm at-500-1", "delvm at-60-1"]
+
+
+def test_a_stage_that_came_while_the_machine_was_being_kept_is_remembered(begun):
+    machine = FakeMachine()
+
+    def catch_up() -> list[str]:
+        assert machine.done == ["pause", "savevm at-70-1"], "it is asked what came before it stood still"
+        return ["setup-started", "specialize"]
+
+    begun.reach(["setup-started"], 5)
+    assert begun.checkpoint(machine, 70, catch_up=catch_up)
+
+    later = Unfinished("windows-11")
+    assert later.load("inputs-1")
+    assert later.record.reached == ["setup-started", "specialize"]
+    assert later.record.seconds == {"setup-started": 5, "specialize": 70}
 
 
 def test_a_checkpoint_that_is_refused_leaves_the_one_before(begun, notes):
     machine = FakeMachine()
-    begun.checkpoint(machine, 10)
+    keep(begun, machine, 10)
     machine.broken.add("savevm")
 
-    assert not begun.checkpoint(machine, 500)
+    assert not keep(begun, machine, 500)
+    assert machine.done[-1] == "run"
 
     assert "cannot be gone on with from here" in notes[-1]
     later = Unfinished("windows-11")
@@ -113,8 +142,8 @@ def test_a_checkpoint_that_is_refused_leaves_the_one_before(begun, notes):
 @pytest.mark.parametrize(
     ("spoil", "inputs", "said"),
     [
-        (lambda it: it.checkpoint(FakeMachine(), 1), "inputs-2", "was of other inputs"),
-        (lambda it: (it.checkpoint(FakeMachine(), 1), it.fail("It stood still.")), "inputs-1", "It stood still."),
+        (lambda it: keep(it, FakeMachine(), 1), "inputs-2", "was of other inputs"),
+        (lambda it: (keep(it, FakeMachine(), 1), it.fail("It stood still.")), "inputs-1", "It stood still."),
         (lambda it: None, "inputs-1", "ended before anything of it could be kept"),
         (lambda it: (it.folder / "installation.json").write_text("{"), "inputs-1", None),
         (lambda it: (it.folder / "installation.json").write_text('{"later": 1}'), "inputs-1", None),
@@ -130,7 +159,7 @@ def test_what_cannot_be_gone_on_with_begins_anew_and_says_why(begun, notes, spoi
 
 
 def test_beginning_anew_leaves_nothing_of_before(begun):
-    begun.checkpoint(FakeMachine(), 1)
+    keep(begun, FakeMachine(), 1)
     place = tpm_folder(URI, "uuid-1")
     place.mkdir(parents=True)
     (begun.folder / "disk.qcow2").touch()
@@ -145,7 +174,7 @@ def test_beginning_anew_leaves_nothing_of_before(begun):
 
 def test_a_machine_that_does_not_load_is_an_error(begun):
     machine = FakeMachine()
-    begun.checkpoint(machine, 1)
+    keep(begun, machine, 1)
     machine.broken.add("loadvm")
 
     with pytest.raises(ImageBuildError, match="cannot be gone on with: QEMU refused 'loadvm at-1-1'") as caught:
@@ -156,7 +185,7 @@ def test_a_machine_that_does_not_load_is_an_error(begun):
 def test_what_cannot_be_gone_on_with_is_removed_unless_somebody_is_at_it(begun):
     kept = Unfinished("windows-10")
     kept.begin("inputs")
-    kept.checkpoint(FakeMachine(), 1)
+    keep(kept, FakeMachine(), 1)
     assert [each.folder.name for each in find_unfinished()] == ["windows-10", "windows-11"]
 
     with build_lock("windows-11"):
