@@ -68,13 +68,41 @@ def give_kvm_its_group(node: Path = Path("/dev/kvm"), udev: Path = Path("/run/ud
             steps.note(f"{node} got group kvm and mode 0660, as udev would have given it.")
 
 
-def machine_error(what: str, error: libvirt.libvirtError) -> MachineError | HostError | UsageError:
-    """The typed error for something that libvirt or QEMU refused; `what` completes 'could not ...'."""
+def qemu_log(uri: str, domain: str) -> Path:
+    """The file into which libvirt has a domain's QEMU write its complaints."""
+    if uri.endswith("/system"):
+        return Path("/var/log/libvirt/qemu", f"{domain}.log")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "libvirt" / "qemu" / "log" / f"{domain}.log"
+
+
+def refusal_text(error: libvirt.libvirtError, log: Path) -> str:
+    """What libvirt says, with QEMU's own words where libvirt says only that it did not reach QEMU any more.
+
+    A QEMU that ends at once is met by libvirt in one state or another: on a busy host it often is gone before libvirt
+    opens its monitor, and libvirt then does not look into its log.
+    """
     text = (error.get_error_message() or str(error)).strip()
+    if "monitor" not in text:
+        return text
+    with suppress(OSError):
+        said = [line for line in log.read_text(errors="replace").splitlines() if re.search(r" qemu-system-\w+: ", line)]
+        return f"{text}\n{said[-1].strip()}" if said else text
+    return text
+
+
+def machine_error(
+    what: str, error: libvirt.libvirtError, said: str | None = None
+) -> MachineError | HostError | UsageError:
+    """The typed error for something that libvirt or QEMU refused; `what` completes 'could not ...'.
+
+    `said` is a fuller text than the error's own.
+    """
+    text = said or (error.get_error_message() or str(error)).strip()
     reason = (text.splitlines()[-1] if "\n" in text else text).rstrip(".")
     log = re.search(r"Check error log '([^']+)'", reason)
     if log is not None:
-        reason = f"{reason.rstrip('.')} ({_last_complaint(Path(log[1]))})"
+        reason = f"{reason} ({_last_complaint(Path(log[1]))})"
     if "could not set up host forwarding rule" in text.lower():
         return UsageError(
             f"The machine could not {what}: a host port for management is taken ({reason}).",

@@ -17,7 +17,7 @@ from harness.config import Profile
 from harness.errors import DeadlineExpired, MachineError, MachineLost, UsageError
 from harness.hypervisor import accelerator as accelerators
 from harness.hypervisor import warm
-from harness.hypervisor.connection import connect, machine_error
+from harness.hypervisor.connection import connect, machine_error, qemu_log, refusal_text
 from harness.hypervisor.console import Console
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
 from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, share_tpm_authority
@@ -204,14 +204,16 @@ class Machine:
         try:
             self._create(paused=paused)
         except libvirt.libvirtError as error:
-            if self.accelerator.kind != "kvm" or "kvm" not in str(error).lower():
-                raise machine_error("start", error) from error
+            said = refusal_text(error, qemu_log(self._uri, self.name))
+            if self.accelerator.kind != "kvm" or "kvm" not in said.lower():
+                raise machine_error("start", error, said) from error
             # The probe ran as this user; QEMU under qemu:///system runs as another, whom the node may refuse.
             self.accelerator = accelerators.Accelerator(kind="tcg", reason=f"libvirt could not use KVM: {error}")
             try:
                 self._create(paused=paused)
             except libvirt.libvirtError as second:
-                raise machine_error("start", second) from second
+                said = refusal_text(second, qemu_log(self._uri, self.name))
+                raise machine_error("start", second, said) from second
         self.boots += 1
         self._boot_id = None
 

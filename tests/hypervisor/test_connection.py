@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import libvirt
 import pytest
 
@@ -97,6 +99,40 @@ def test_the_reason_is_read_from_the_log_that_libvirt_names(tmp_path, log, part)
 
     said = f"internal error: Could not run '/usr/bin/swtpm_setup'. exitstatus: 1; Check error log '{path}' for details."
     assert connection.machine_error("start", refusal(said)).message.endswith(f"for details ({part}")
+
+
+QEMU_LOG = """-msg timestamp=on
+2026-11-21 22:52:32.502+0000: Domain id=35 is tainted: custom-argv
+2026-11-21T22:52:32.820011Z qemu-system-x86_64: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:45'
+2026-11-21 22:52:33.842+0000: shutting down, reason=failed
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "log", "kind", "part"),
+    [
+        ("failed to connect to monitor socket: Connection refused", QEMU_LOG, UsageError, "management is taken"),
+        ("failed to connect to monitor socket: Connection refused", "", MachineError, "Connection refused."),
+        ("failed to connect to monitor socket: Connection refused", None, MachineError, "Connection refused."),
+        ("no such device", QEMU_LOG, MachineError, "no such device."),
+    ],
+)
+def test_a_qemu_that_was_gone_before_libvirt_reached_it_is_asked_in_its_log(tmp_path, said, log, kind, part):
+    path = tmp_path / "qemu.log"
+    if log is not None:
+        path.write_text(log)
+
+    error = connection.machine_error("start", refusal(said), connection.refusal_text(refusal(said), path))
+
+    assert type(error) is kind
+    assert part in error.message
+
+
+def test_the_log_of_qemu_is_where_the_daemon_of_that_uri_has_it_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert connection.qemu_log("qemu:///system", "one") == Path("/var/log/libvirt/qemu/one.log")
+    assert connection.qemu_log("qemu:///session", "one") == tmp_path / "libvirt/qemu/log/one.log"
 
 
 def test_errors_are_not_printed_as_well(capfd):
