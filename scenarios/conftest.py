@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from harness.link.headers import endpoint_text
+
 
 @dataclass(frozen=True)
 class Family:
@@ -23,7 +25,7 @@ class Family:
 
     def end(self, address: str, port: int) -> str:
         """An address with a port, as the probe and the expectations write it."""
-        return f"[{address}]:{port}" if self.version == 6 else f"{address}:{port}"
+        return endpoint_text(address, port)
 
     @property
     def icmp(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.config import project_root
 from harness.driver.sign import make_certificate, sign
 from harness.errors import DriverBuildError, HostError
 from harness.process import run
@@ -23,7 +24,7 @@ _BUILD_SECONDS = 300.0
 
 def drivers_root() -> Path:
     """The folder `drivers` of this checkout."""
-    return Path(__file__).resolve().parents[2] / "drivers"
+    return project_root() / "drivers"
 
 
 def build_all(root: Path | None = None, *, deadline: Deadline | None = None, test_sign: bool = True) -> dict[str, Path]:

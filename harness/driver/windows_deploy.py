@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config import profiles_root
 from harness.driver.deploy import DriverService
 from harness.driver.version import read_version
 from harness.driver.wfp_state import STATE_COMMAND, find_left, load_wfp_state
@@ -21,7 +22,7 @@ from harness.waiting import Deadline
 _PACKAGE_FOLDER = WORK_FOLDER + r"\package"
 _STATE_FILE = WORK_FOLDER + r"\wfp-state.xml"
 _GONE_SECONDS = 10.0
-_SCRIPTS = Path(__file__).resolve().parents[2] / "vm-images" / "windows" / "scripts"
+_SCRIPTS = profiles_root() / "windows" / "scripts"
 
 
 @dataclass(slots=True, kw_only=True)

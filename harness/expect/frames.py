@@ -14,6 +14,7 @@ from harness.link.headers import (
     RST,
     SYN,
     address_text,
+    endpoint_text,
     ether_type,
     parse_ip,
     parse_tcp,
@@ -92,7 +93,9 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     source, destination = address_text(packet.source), address_text(packet.destination)
     proto = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
     sport, dport = packet.ports
-    ends = (_end(source, sport), _end(destination, dport)) if sport or dport else (source, destination)
+    ends = (
+        (endpoint_text(source, sport), endpoint_text(destination, dport)) if sport or dport else (source, destination)
+    )
     segment = parse_tcp(packet)
     flags = flag_text(segment.flags) if segment else ""
     fields |= {
@@ -106,10 +109,6 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
         words += f" {len(packet.payload)} bytes"
     words += " (sent again)" if retransmission else ""
     return Record(fields=fields, text=words + (f" ({packet.trouble})" if packet.trouble else ""))
-
-
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def flag_text(flags: int) -> str:

@@ -223,8 +223,8 @@ class ProbeClient:
 
     def start_tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> Connecting:
         """Begin to connect from the guest and come back at once; a connect that hangs is given up after `seconds`."""
-        fields: dict[str, object] = {"address": address, "bind": bind, "timeout_ms": _ms(seconds)}
-        return Connecting(self, address, self.start("tcp_connect", seconds=seconds, **fields))
+        started = self.start("tcp_connect", seconds=seconds, address=address, bind=bind, timeout_ms=_ms(seconds))
+        return Connecting(self, address, started)
 
     def tcp_connect_all(
         self, addresses: Iterable[str], *, bind: str | None = None, seconds: float = 10.0

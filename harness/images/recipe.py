@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from harness.config import profiles_root
 from harness.errors import UsageError
 
-IMAGES_FOLDER = Path(__file__).resolve().parents[2] / "vm-images"
+IMAGES_FOLDER = profiles_root()
 _BASE_FILES = ("packages.txt", "packages.lock", "excludes.txt", "modules.txt", "base.sh")
 _NOT_INPUTS = {"build", "__pycache__", ".mypy_cache", ".ruff_cache"}
 

@@ -106,6 +106,11 @@ def address_text(packed: bytes) -> str:
     return str(ipaddress.ip_address(packed))
 
 
+def endpoint_text(address: str, port: int) -> str:
+    """An address with a port as one word: `192.0.2.2:80` or `[2001:db8::2]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def _parse_ipv4(frame: bytes) -> IpPacket | None:
     if len(frame) < 34 or frame[14] >> 4 != 4:
         return None

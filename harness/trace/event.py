@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.errors import TransportError
+from harness.link.headers import endpoint_text
 from harness.wfp import action_name, layer_name, status_name
 
 _PROTOCOLS = {0: "", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
@@ -192,4 +193,4 @@ def _endpoint(record: Mapping[str, Any], which: str) -> str:
     empty = address in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
     if empty and not port:
         return ""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return endpoint_text(address, port)

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.link.headers import address_text
+from harness.link.headers import address_text, endpoint_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Endpoint:
         return address_text(self.packed)
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
+        return endpoint_text(self.address, self.port)
 
 
 def pack_address(text: str) -> bytes:

@@ -14,6 +14,7 @@ from harness.link.headers import (
     IpPacket,
     TcpSegment,
     address_text,
+    endpoint_text,
     ether_type,
     parse_ip,
     parse_tcp,
@@ -23,9 +24,7 @@ _FLAG_LETTERS = "FSRPAU"
 
 
 def _end(address: str, port: int) -> str:
-    if not port:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return endpoint_text(address, port) if port else address
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness.expect import expect
+from harness.link.headers import endpoint_text
 from harness.waiting import Deadline
 
 STATIONS = {4: "198.51.100.5", 6: "2001:db8:5::5"}
 GUESTS = {4: "192.0.2.2", 6: "[2001:db8::2]"}
 CASES = tomllib.loads((Path(__file__).parent / "reinject.toml").read_text())["case"]
-
-
-def endpoint(address, port):
-    """Address and port as one word."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @pytest.fixture
@@ -26,7 +22,7 @@ def conversation(probe, stations, case):
     address = STATIONS[case["family"]]
     station = stations.add(address).udp(7000)
     socket = probe.udp_open(f"{GUESTS[case['family']]}:5353")
-    socket.send_to(endpoint(address, 7000), b"hello")
+    socket.send_to(endpoint_text(address, 7000), b"hello")
     station.receive(Deadline(10))
     return socket, station
 
@@ -45,7 +41,7 @@ def test_a_datagram_injected_where_it_was_arrives_once_and_unchanged(driver, con
         station.send_to(GUESTS[case["family"]].strip("[]"), 5353, text)
         arrived, _ = socket.receive_from()
     else:
-        socket.send_to(endpoint(STATIONS[case["family"]], 7000), text)
+        socket.send_to(endpoint_text(STATIONS[case["family"]], 7000), text)
         arrived = station.receive(Deadline(10)).payload
     fence()
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from harness.driver.interface import split_endpoint
 from harness.expect import expect
+from harness.link.headers import endpoint_text
 from harness.waiting import Deadline
 
 MATRIX = tomllib.loads((Path(__file__).parent / "matrix.toml").read_text())
@@ -41,24 +43,18 @@ def cases(family: dict[str, Any]) -> list[Case]:
         made.append(
             Case(
                 id=target["id"],
-                meant=endpoint(meant_address, meant_port),
-                called=endpoint(family["written"].format(meant_address), meant_port),
-                to=endpoint(address, port),
+                meant=endpoint_text(meant_address, meant_port),
+                called=endpoint_text(family["written"].format(meant_address), meant_port),
+                to=endpoint_text(address, port),
                 local=target.get("local", False),
             )
         )
     return made
 
 
-def endpoint(address: str, port: int) -> str:
-    """Address and port as one word."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def split(text: str) -> tuple[str, int]:
-    """The address and the port of an endpoint."""
-    address, _, port = text.rpartition(":")
-    return address.strip("[]"), int(port)
+def meanings(matrix: list[Case]) -> list[tuple[Case, tuple[str, int]]]:
+    """The cases, each with the address and the port that its client means."""
+    return [(case, split_endpoint(case.meant)) for case in matrix]
 
 
 def wrong(seen: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
@@ -74,7 +70,7 @@ def wrong(seen: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 def test_tcp_connects_go_to_every_kind_of_target(driver, probe, stations, witness, trace, fence, family, flow):
     """A TCP connect arrives at the target of the rule that was there before it, and nowhere else."""
     matrix = cases(family)
-    meant = {case.id: stations.add(split(case.meant)[0]).tcp_listen(split(case.meant)[1]) for case in matrix}
+    meant = {case.id: stations.add(address).tcp_listen(port) for case, (address, port) in meanings(matrix)}
     clients = {}
     if flow == "existing":
         clients = dict(
@@ -82,7 +78,7 @@ def test_tcp_connects_go_to_every_kind_of_target(driver, probe, stations, witnes
         )
     targets = {}
     for case in matrix:
-        address, port = split(case.to)
+        address, port = split_endpoint(case.to)
         targets[case.id] = probe.tcp_listen(case.to) if case.local else stations.add(address).tcp_listen(port)
         driver.redirect("tcp", remote=case.meant, to=targets[case.id] if case.local else case.to)
 
@@ -130,13 +126,13 @@ def test_tcp_connects_go_to_every_kind_of_target(driver, probe, stations, witnes
 def test_datagrams_go_to_every_kind_of_target(driver, probe, stations, witness, trace, fence, family, flow, transport):
     """Datagrams arrive at the target of the rule that was there before their flow, and nowhere else."""
     matrix = cases(family)
-    meant = {case.id: stations.add(split(case.meant)[0]).udp(split(case.meant)[1]) for case in matrix}
+    meant = {case.id: stations.add(address).udp(port) for case, (address, port) in meanings(matrix)}
     clients = {}
-    one = None if transport == "udp-connected" else probe.udp_open(endpoint(family["any"], 0), dual=True)
+    one = None if transport == "udp-connected" else probe.udp_open(endpoint_text(family["any"], 0), dual=True)
 
     def send(case: Case, payload: bytes) -> None:
         if case.id not in clients:
-            clients[case.id] = one or probe.udp_open(endpoint(family["any"], 0), connect=case.called, dual=True)
+            clients[case.id] = one or probe.udp_open(endpoint_text(family["any"], 0), connect=case.called, dual=True)
         clients[case.id].send_to(case.called, payload)
 
     for case in matrix if flow == "existing" else ():
@@ -144,7 +140,7 @@ def test_datagrams_go_to_every_kind_of_target(driver, probe, stations, witness, 
         expect(meant[case.id].receive(Deadline(SECONDS)).payload).equals(b"before")
     targets = {}
     for case in matrix:
-        address, port = split(case.to)
+        address, port = split_endpoint(case.to)
         targets[case.id] = probe.udp_open(case.to) if case.local else stations.add(address).udp(port)
         driver.redirect("udp", remote=case.meant, to=targets[case.id] if case.local else case.to)
 
