@@ -14,27 +14,17 @@
 #include <io.h>
 #include <stdlib.h>
 
-#include "rig.h"
+#include "inject_rig.h"
 
 enum { FRAMES_MAX = 4096, FRAME_MAX = 70000, CALLOUTS = 26, HANG_SECONDS = 60, PENDING_MAX = 200 };
 enum { FROM_GUEST, FROM_LINK, FROM_SECOND, SOURCES };
 
 extern const char *linux_console_path;
 void *NTAPI NdisGetDataBuffer(NET_BUFFER *, ULONG, void *, UINT32, UINT32);
-int NTAPI NdisRetreatNetBufferDataStart(NET_BUFFER *, ULONG, ULONG, void *);
-void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *, ULONG, BOOLEAN, void *);
 void NTAPI FwpsReferenceNetBufferList0(NET_BUFFER_LIST *, BOOLEAN);
 void NTAPI FwpsDereferenceNetBufferList0(NET_BUFFER_LIST *, BOOLEAN);
 NTSTATUS NTAPI FwpsAllocateNetBufferAndNetBufferList0(HANDLE, USHORT, USHORT, MDL *, ULONG, SIZE_T, NET_BUFFER_LIST **);
 void NTAPI FwpsFreeNetBufferList0(NET_BUFFER_LIST *);
-NTSTATUS NTAPI FwpsInjectNetworkReceiveAsync0(HANDLE, HANDLE, UINT32, ULONG, ULONG, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
-NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE, HANDLE, UINT64, UINT32, FWPS_TRANSPORT_SEND_PARAMS1 *, ADDRESS_FAMILY, ULONG,
-                                             NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
-NTSTATUS NTAPI FwpsInjectTransportReceiveAsync0(HANDLE, HANDLE, void *, UINT32, ADDRESS_FAMILY, ULONG, ULONG, ULONG, NET_BUFFER_LIST *,
-                                                INJECT_COMPLETE, HANDLE);
-NTSTATUS NTAPI FwpsInjectForwardAsync0(HANDLE, HANDLE, UINT32, ADDRESS_FAMILY, ULONG, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
-NTSTATUS NTAPI FwpsInjectMacSendAsync0(HANDLE, HANDLE, UINT32, UINT16, ULONG, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
-NTSTATUS NTAPI FwpsInjectMacReceiveAsync0(HANDLE, HANDLE, UINT32, UINT16, ULONG, ULONG, NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
 NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *, ULONG, ADDRESS_FAMILY, const UCHAR *, const UCHAR *, int, UINT64,
                                                         const void *, ULONG, UINT32, void *, ULONG, ULONG);
 

@@ -12,14 +12,12 @@
  */
 #include <stdlib.h>
 
-#include "rig.h"
+#include "inject_rig.h"
 
 enum { DRIVERS = 6, PENDED_MAX = 256, FLOW_PORTS = 40, KNOWN = 256, HANG_SECONDS = 60 };
 
 extern const char *linux_console_path;
 NTSTATUS NTAPI FwpsFlowAbort0(UINT64);
-NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE, HANDLE, UINT64, UINT32, FWPS_TRANSPORT_SEND_PARAMS1 *, ADDRESS_FAMILY, ULONG,
-                                             NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
 
 NTSTATUS NTAPI FwpsPendOperation0(HANDLE, HANDLE *);
 void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);

@@ -49,7 +49,7 @@ NET_BUFFER_LIST *list_at(NET_BUFFER_LIST *nbl, size_t offset)
     return nbl_wrap(copy, offset + length, offset, length);
 }
 
-static UINT16 folded(const uint8_t *p, size_t length, UINT32 sum)
+UINT16 folded(const uint8_t *p, size_t length, UINT32 sum)
 {
     for (size_t i = 0; i < length; i++)
         sum += i & 1 ? p[i] : (UINT32)p[i] << 8;

@@ -22,6 +22,7 @@ void NTAPI on_injected(void *context, NET_BUFFER_LIST *nbl, BOOLEAN dispatch);
 NTSTATUS injected_wait(void); /* for one call of on_injected; the Status of its first list */
 NET_BUFFER_LIST *list_of(const uint8_t *bytes, size_t length);
 NET_BUFFER_LIST *list_at(NET_BUFFER_LIST *nbl, size_t offset); /* the same bytes so far behind an aligned place; takes the list */
+UINT16 folded(const uint8_t *p, size_t length, UINT32 sum); /* the ones' complement sum of big-endian words, not inverted: 0xffff over right ones */
 BOOL sums_hold(const uint8_t *frame); /* those of IPv4 without options and of TCP or UDP, counted in another way than the model's */
 
 #endif

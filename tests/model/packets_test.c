@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "watch.h"
+#include "inject_rig.h"
 
 enum { IP = 0x45, OTHER = 0xc6336407 };
 NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *, ULONG, ADDRESS_FAMILY, const UCHAR *, const UCHAR *, int, UINT64,
@@ -110,22 +110,6 @@ static void test_stream(void)
 }
 
 /* ---- checksums ---- */
-static UINT16 folded(const uint8_t *p, size_t length, UINT32 sum)
-{
-    for (size_t i = 0; i < length; i++)
-        sum += i & 1 ? p[i] : (UINT32)p[i] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (UINT16)sum;
-}
-
-/* TRUE when IP and transport checksum of the frame are right, counted in another way than the model's. */
-static BOOL sums_hold(const uint8_t *frame)
-{
-    const uint8_t *ip = frame + ETHERNET;
-    size_t size = (size_t)get16(ip + 2) - 20;
-    return folded(ip, 20, 0) == 0xffff && folded(ip + 20, size, folded(ip + 12, 8, ip[9] + (UINT32)size)) == 0xffff;
-}
 
 static HANDLE completed;
 static NTSTATUS completion;
