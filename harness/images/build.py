@@ -168,7 +168,8 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
     )
     if (recipe.model / "install.sh").is_file():
         target = overlay / "var" / "lib" / "wfp" / "model"
-        shutil.copytree(recipe.model, target, ignore=shutil.ignore_patterns("__pycache__", "*.o", "*.gch", "*.obj", "src"))
+        products = shutil.ignore_patterns("__pycache__", "src", "*.o", "*.gch", "*.exe", "checked")
+        shutil.copytree(recipe.model, target, ignore=products)
     out = work / "out"
     out.mkdir(mode=0o777)
     out.chmod(0o777)
