@@ -129,6 +129,6 @@ def test_a_crash_is_told_as_a_crash_with_its_code_and_place(results: dict[str, d
 def test_the_driver_sees_the_levels_and_what_it_may_not_do_there_is_told(results: dict[str, dict[str, object]]) -> None:
     said = str(results["test_level"]["message"])
     assert "sc start ended with 0:" in said, said
-    assert "KeWaitForSingleObject would wait at IRQL 2" in said
-    assert "FwpsInjectionHandleCreate0 was called at IRQL 2" in said
+    assert "K-IRQL KeWaitForSingleObject: it would wait at IRQL 2" in said
+    assert "W305 FwpsInjectionHandleCreate0: it was called at IRQL 2" in said
     assert "UNIMPLEMENTED: a driver called FwpsStreamContinue0" in said

@@ -10,6 +10,9 @@ from harness.driver.interface import CrashPlace, LabOp, protocol_number, split_e
 from harness.guest import ProbeClient, ProbeError
 from harness.wfp import action_value, layer_id, status_name, status_ok
 
+# A callout's filter beside IPsec needs a sublayer that is lighter than the default one.
+_OWN_SUBLAYER = UUID("5d9a6b11-2c1e-4f0b-9a31-7766702d6869")
+
 
 @dataclass(frozen=True, slots=True)
 class LabResult:
@@ -72,7 +75,10 @@ class Lab:
         local: str | None = None,
         remote: str | None = None,
     ) -> LabResult:
-        """FwpmFilterAdd0 with FWP_ACTION_<action>; the value is the filter id."""
+        """FwpmFilterAdd0 with FWP_ACTION_<action>; the value is the filter id.
+
+        Without a sublayer a filter of a callout is in the driver's heavier one, any other in the default one.
+        """
         fields: dict[str, Any] = {"protocol": protocol_number(protocol)}
         for side, text in (("local", local), ("remote", remote)):
             if text:
@@ -81,7 +87,7 @@ class Lab:
         return self.call(
             LabOp.FILTER_ADD,
             key=callout,
-            key2=sublayer,
+            key2=sublayer or (_OWN_SUBLAYER if callout else None),
             layer=layer,
             action=action_value(action),
             weight=weight,

@@ -69,6 +69,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cold", action="store_true", help="boot the guest, even where its state after an earlier boot was kept"
     )
+    group.addoption(
+        "--contract",
+        choices=("fail", "tell"),
+        default="tell",
+        help="what a driver that breaks its contract comes to: the scenario fails, or it is told alone (default)",
+    )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
 
 
@@ -80,16 +86,21 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the markers."""
     config.addinivalue_line("markers", "rule(*ids): documented WFP behaviour that a scenario shows, such as 'W187'")
+    config.addinivalue_line(
+        "markers",
+        "misuse(*ids): rules that a scenario makes the driver break, such as 'W103'; their report has to come",
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin a run, if there is anything to run."""
+    from harness.plugin.contract import unknown_misuse
     from harness.plugin.selection import is_scenario, unknown_rules
 
     scenarios = [item for item in session.items if is_scenario(item)]
-    wrong = unknown_rules(scenarios)
+    wrong = unknown_rules(scenarios) or unknown_misuse(scenarios)
     if wrong:
         pytest.exit(wrong, returncode=2)
     if session.config.pluginmanager.hasplugin("timeout"):

@@ -64,6 +64,7 @@ class Bench(Protocol):
     link: StreamLink
     stations: Stations
     serial_log: Path
+    driver_file: Path | None
 
     @property
     def machine(self) -> Machine: ...  # noqa: D102
@@ -109,6 +110,7 @@ class GuestBench:
         products = build_all()
         self._probe_path = products["wfpprobe.exe"]
         self.package = load_package_for(options.driver or products["wfpcallout.sys"], profile.folder)
+        self.driver_file: Path | None = self.package.path
         self._profile, self._image = profile, image
         self._guest_stack = ExitStack()
         self._serial_mark = 0
@@ -121,6 +123,7 @@ class GuestBench:
             "guest": profile.name, "guest_title": profile.title, "image": image.hash,
             "driver": self.package.path.name, "driver_sha256": sha256(self.package.path.read_bytes()).hexdigest(),
             "nic": machine.nics[0].model, "harness": version("wfp-hil"),
+            "contract": "checked" if profile.kind is GuestKind.REFERENCE else "none",
         }  # fmt: skip
 
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""What the reference guest complains of on its serial port: functions it does not model, rules a driver broke."""
+"""What the reference guest complains of on its serial port: functions that it does not model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-_LINE = re.compile(r"wfp-hil: (?:model: )?((?:UNIMPLEMENTED|driver misuse): .*\S)")
+_LINE = re.compile(r"wfp-hil: model: (UNIMPLEMENTED: .*\S)")
 
 
 def complaints(log: Path, start: int) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class RunOptions:
     reuse_boot: bool
     out: Path
     verifier: str | None = None
+    contract: str = "tell"
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:
@@ -34,4 +35,5 @@ class RunOptions:
             reuse_boot=not config.getoption("--cold"),
             out=config.getoption("--out") or Path("out") / run_id,
             verifier=config.getoption("--verifier"),
+            contract=config.getoption("--contract"),
         )

@@ -9,6 +9,7 @@ from harness.errors import ExpectationFailed
 from harness.expect import Fence, timeline_at
 from harness.expect.frames import frame_record
 from harness.plugin.bench import Bench
+from harness.plugin.contract import ContractLog
 from harness.report import ScenarioFolder
 from harness.steps import StepEvent, subscribe
 from harness.trace import Entry, Event, EventKind, Trace
@@ -27,6 +28,7 @@ class Scene:
         self.steps: list[StepEvent] = []
         self.problem: BaseException | None = None
         self.serial_start = bench.serial_size()
+        self.contract = ContractLog(bench.serial_log, self.serial_start, bench.driver_file)
 
     def check(self, *, may_stop_driver: bool) -> None:
         """What must hold after every scenario; raises ExpectationFailed, or what the bench finds broken."""
@@ -45,6 +47,12 @@ class Scene:
                 f"The driver's ring had no room for {self.trace.dropped} events: the trace has gaps."
             )
         check_stats(settled.stats, self.trace)
+
+    def check_contract(self, expected: Sequence[str]) -> None:
+        """The driver kept its contract, but for the rules that the scenario breaks on purpose."""
+        against = self.contract.judge(expected, wait=self.bench.facts.get("contract") == "checked")
+        if against is not None:
+            raise ExpectationFailed(against)
 
     def save(self) -> None:
         """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.plugin.complaints import complaints, with_complaints
+from harness.plugin.contract import expected_of
 from harness.plugin.options import RunOptions
 from harness.plugin.selection import is_scenario, rules_of, title_of
 from harness.report import (
@@ -130,6 +131,8 @@ class Run:
             yield scene
             if current.outcome is Outcome.PASS:
                 scene.check(may_stop_driver="service" in getattr(item, "fixturenames", ()))
+                if self.options.contract == "fail":
+                    scene.check_contract(expected_of(item))
 
     def begin_item(self, item: pytest.Item) -> None:
         """A scenario begins."""
@@ -228,8 +231,12 @@ class Run:
     def _write(self, current: _Current) -> None:
         scene = current.scene
         said = complaints(scene.bench.serial_log, scene.serial_start) if scene is not None else ()
+        breaches = scene.contract.breaches() if scene is not None else ()
         if current.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG):
             current.message = with_complaints(current.message, said)
+            if scene is not None and breaches and "broke its contract:" not in current.message:
+                told = scene.contract.tell(breaches)
+                current.message = "\n".join([current.message, "Meanwhile the driver broke its contract:", *told])
         if current.outcome is Outcome.PASS and "call" not in current.seconds:
             current.add(Outcome.SKIP, "Its body was not run, because --setup-only was given.", "")
         attempt = Attempt(
@@ -242,6 +249,7 @@ class Run:
             message=current.message,
             details=current.details,
             complaints=said,
+            breaches=scene.contract.records(breaches) if scene is not None else (),
             folder=current.folder,
             started=current.started,
             seconds=current.seconds,

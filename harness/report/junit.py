@@ -34,7 +34,11 @@ def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str
             suite, "testcase", classname=folder.removesuffix(".py").replace("/", "."), name=name,
             time=f"{attempt.total_seconds:.3f}",
         )  # fmt: skip
-        _properties(case, {"guest": attempt.guest, "title": attempt.title, "rules": " ".join(attempt.rules)})
+        broken = "; ".join(f"{breach['rule']} {breach['call']}" for breach in attempt.breaches)
+        _properties(
+            case,
+            {"guest": attempt.guest, "title": attempt.title, "rules": " ".join(attempt.rules), "breaches": broken},
+        )
         kind = {Outcome.SKIP: "skipped", Outcome.LOST: "error"}.get(attempt.outcome, "failure")
         if attempt.outcome is not Outcome.PASS:
             element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(attempt.message))

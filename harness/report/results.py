@@ -21,7 +21,8 @@ from harness.report.outcome import Outcome
 class Attempt:
     """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong.
 
-    `complaints` are what the guest said of the driver on its serial port, also where the scenario passed.
+    `complaints` are what the guest said on its serial port of what it does not model, `breaches` the rules that the
+    driver broke (`rule`, `call`, `text`, `count`, `stack`), both also where the scenario passed.
     """
 
     scenario: str
@@ -33,6 +34,7 @@ class Attempt:
     message: str = ""
     details: str = ""
     complaints: tuple[str, ...] = ()
+    breaches: tuple[dict[str, object], ...] = ()
     folder: str = ""
     started: str = ""
     seconds: dict[str, float] = field(default_factory=dict)

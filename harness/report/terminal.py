@@ -88,6 +88,8 @@ class LiveView:
         line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
+        elif attempt.breaches:
+            line.append("\n           the driver broke its contract: " + _rules_of(attempt))
         self._console.print(line, soft_wrap=True)
 
     def summary(self, attempts: Sequence[Attempt], guest: str, out: str, error: HarnessError | None = None) -> None:
@@ -114,3 +116,7 @@ class LiveView:
             if scenario and scenario != self._what:
                 text = f"{self._clock()}  {scenario}: {self._what} ({seconds:.1f} s)"
         return Spinner("dots", Text(text))
+
+
+def _rules_of(attempt: Attempt) -> str:
+    return ", ".join(f"{breach['rule']} {breach['call']}" for breach in attempt.breaches)

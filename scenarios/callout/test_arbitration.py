@@ -22,7 +22,10 @@ def server(stations):
 
 
 @pytest.mark.rule("W090", "W094", "W096", "W099", "W100", "W103")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case["id"], marks=pytest.mark.misuse(*case.get("misuse", []))) for case in CASES],
+)
 def test_two_sublayers_arbitrate_as_documented(driver, probe, server, witness, trace, fence, case):
     """Two callouts in two sublayers decide on a connect as the documents say."""
     heavy = driver.add_rule("ALE_AUTH_CONNECT", Action[case["a"]], "tcp", remote=SERVER, slot=0)
@@ -72,6 +75,7 @@ def test_continue_passes_on_to_the_next_filter(driver, probe, server, witness, t
 
 
 @pytest.mark.rule("W105")
+@pytest.mark.misuse("W105")
 def test_a_terminating_callout_that_continues_blocks(driver, probe, server, witness, trace, fence):
     """CONTINUE from a callout of a terminating filter is treated as BLOCK."""
     driver.inspect("tcp", layer="ALE_AUTH_CONNECT", remote=SERVER, filter_action=FilterAction.TERMINATING)

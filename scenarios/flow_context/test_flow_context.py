@@ -134,6 +134,7 @@ def test_a_second_associate_says_that_the_context_exists(driver, probe, servers,
 
 
 @pytest.mark.rule("W185")
+@pytest.mark.misuse("W185")
 def test_a_zero_context_is_refused(driver, probe, servers, trace, fence):
     """Context 0 is refused with STATUS_INVALID_PARAMETER, and the flow has none."""
     driver.flow_context("tcp", context_layer="STREAM", remote=WATCHED, flags=[RuleFlag.FLOW_ZERO_CONTEXT])
@@ -147,6 +148,7 @@ def test_a_zero_context_is_refused(driver, probe, servers, trace, fence):
 
 
 @pytest.mark.rule("W186", "W017")
+@pytest.mark.misuse("W186")
 def test_a_callout_without_flow_delete_function_is_refused(driver, probe, servers, trace, fence):
     """A context for a callout that has no flowDeleteFn is refused with STATUS_INVALID_PARAMETER."""
     driver.flow_context("tcp", context_layer="STREAM", remote=WATCHED, flags=[RuleFlag.FLOW_NO_DELETE_FN])

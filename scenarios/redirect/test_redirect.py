@@ -169,8 +169,8 @@ def test_concurrent_connects_keep_their_own_targets(driver, probe, witness, trac
 @pytest.mark.parametrize(
     "flag",
     [
-        pytest.param(RuleFlag.NO_REDIRECT_HANDLE, id="no-redirect-handle"),
-        pytest.param(RuleFlag.NO_TARGET_PID, id="no-target-pid"),
+        pytest.param(RuleFlag.NO_REDIRECT_HANDLE, id="no-redirect-handle", marks=pytest.mark.misuse("W120")),
+        pytest.param(RuleFlag.NO_TARGET_PID, id="no-target-pid", marks=pytest.mark.misuse("W121")),
     ],
 )
 def test_an_incomplete_local_redirect_does_not_reach_the_proxy(driver, probe, trace, fence, flag, family):

@@ -355,6 +355,7 @@ int main(void)
     test_rules();
     test_layers();
     test_packets();
+    test_contract();
     test_pend();
     test_families();
     test_icmp();

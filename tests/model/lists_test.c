@@ -92,6 +92,7 @@ static void swallow_and_send(struct behaviour *b, struct call *call)
     (void)b;
     if (FwpsQueryPacketInjectionState0(handle, call->data, NULL)) {
         call->out->actionType = ACTION_BLOCK;
+        call->out->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
         return;
     }
     send_it(b, call);
@@ -147,6 +148,7 @@ static void keep(struct behaviour *b, struct call *call)
     kept = call->data;
     FwpsReferenceNetBufferList0(kept, FALSE);
     call->out->actionType = ACTION_BLOCK;
+    call->out->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
 }
 
 static void test_clones(void)

@@ -112,6 +112,7 @@ unsigned add_filter(UINT16 layer, unsigned sublayer, UINT32 action, unsigned cal
 void test_rules(void); /* rules_test.c */
 void test_layers(void); /* layers_test.c */
 void test_packets(void); /* packets_test.c */
+void test_contract(void); /* contract_test.c */
 void test_pend(void); /* pend_test.c */
 void test_families(void); /* families_test.c */
 void test_icmp(void); /* icmp_test.c */

@@ -53,7 +53,8 @@ class FakeStations:
 class FakeBench:
     def __init__(self, options):
         self.options = options
-        self.facts = {"guest": options.guest, "driver": "fake.sys"}
+        self.facts = {"guest": options.guest, "driver": "fake.sys", "contract": "checked"}
+        self.driver_file = None
         self.near, self.link = MemoryLink.pair()
         self.stations = FakeStations()
         self.control = FakeControl(self) if options.driver is None else None

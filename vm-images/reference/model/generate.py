@@ -63,16 +63,24 @@ def exports() -> str:
     facts = json.loads((DATA / "exports.json").read_text())
     passive = set(facts["passive"])
     lines = [f"    {name} = guarded_{name}\n" if name in passive else f"    {name}\n" for name in facts["functions"]]
+    lines.append("    ModelContract\n")  # for ndis.sys
     return "LIBRARY fwpkclnt.sys\nEXPORTS\n" + "".join(lines)
 
 
 _GUARD = """
+.seh_proc guard
 guard: # rax = the name; keeps the arguments for the function that is jumped to afterwards
     push rcx
+    .seh_pushreg rcx
     push rdx
+    .seh_pushreg rdx
     push r8
+    .seh_pushreg r8
     push r9
+    .seh_pushreg r9
     sub rsp, 32
+    .seh_stackalloc 32
+    .seh_endprologue
     mov rcx, rax
     call irql_require_passive
     add rsp, 32
@@ -81,6 +89,7 @@ guard: # rax = the name; keeps the arguments for the function that is jumped to 
     pop rdx
     pop rcx
     ret
+.seh_endproc
 """
 
 

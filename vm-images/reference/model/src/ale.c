@@ -68,11 +68,12 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
     if (!context->modified)
         return TRUE;
     if (request->remoteAddressAndPort.ss_family != flow->remote.family) {
-        model_lint("a connect of address family %u was redirected to family %u", flow->remote.family, request->remoteAddressAndPort.ss_family);
+        contract_broken_at("W135", "FwpsApplyModifiedLayerData0", &context->applied, "a connect of address family %u was redirected to an address of family %u", flow->remote.family, request->remoteAddressAndPort.ss_family);
         return FALSE;
     }
     if (local && (!request->localRedirectHandle || !request->localRedirectTargetPID)) { /* W120, W121 */
-        model_lint("local redirect without %s is not accepted", request->localRedirectHandle ? "localRedirectTargetPID" : "localRedirectHandle");
+        contract_broken_at(request->localRedirectHandle ? "W121" : "W120", "FwpsApplyModifiedLayerData0", &context->applied,
+                           "a redirect to a local process came without %s: the engine does not accept it", request->localRedirectHandle ? "localRedirectTargetPID" : "localRedirectHandle");
         return FALSE;
     }
     port = icmp ? flow->remote_port : port;
@@ -85,6 +86,9 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
     flow_redirect(flow, &address, port);
     flow->target_pid = request->localRedirectTargetPID;
     flow->driver_context = request->localRedirectContext;
+    for (FWPS_CONNECT_REQUEST0 *r = context->request; r; r = r->previousVersion)
+        if (r->localRedirectContext == flow->driver_context) /* the flow's from here on */
+            r->localRedirectContext = NULL;
     return TRUE;
 }
 

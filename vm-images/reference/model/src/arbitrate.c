@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "conduct.h"
 #include "store.h"
 
 enum { POISON_CONTEXT = 0x5afe5afe, VIEW_CLEAR_ACTION_RIGHT = 1, VIEW_PERMIT_IF_UNREGISTERED = 2 };
@@ -77,6 +78,7 @@ BOOL layer_has_filters(UINT16 layer)
 static void call_classify(struct callout *callout, struct filter *filter, const struct classification *what,
                           const FWPS_INCOMING_VALUES0 *values, UINT64 flow_context, FWPS_CLASSIFY_OUT0 *out)
 {
+    struct origin where = origin_of_function(callout->functions.classifyFn);
     UINT32 before = irql_enter(what->irql);
     struct thread *thread = thread_now();
     thread->classify = what;
@@ -84,7 +86,7 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
     COUNT(classifies);
     if (callout->version == 0) {
         if (what->context && what->context->request)
-            model_lint("W005: callout %u at redirect layer %s was registered with FwpsCalloutRegister0", callout->id, what->layer->name);
+            contract_broken_at("W005", "FwpsCalloutRegister0", &where, "a callout at %s was registered with it: FwpsCalloutRegister1 or later is wanted, whose classifyFn gets a classifyContext", what->layer->name);
         CLASSIFY_FN0 function = (CLASSIFY_FN0)(uintptr_t)callout->functions.classifyFn;
         function(values, &what->metadata, what->layer_data, &filter->view, flow_context, out);
     } else {
@@ -93,9 +95,10 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
     }
     thread->classify = NULL;
     if (thread->knows_own && out->actionType == ACTION_BLOCK) /* W258 */
-        model_lint("callout %u blocks at %s what it has been told is its own injected packet", callout->id, what->layer->name);
+        contract_broken_at("W258", "classifyFn", &where, "at %s it blocked a packet that FwpsQueryPacketInjectionState0 called its own: PERMIT or CONTINUE is wanted", what->layer->name);
     if (thread->means_to_modify && !(out->actionType == ACTION_BLOCK && (out->flags & OUT_FLAG_ABSORB) && !(out->rights & RIGHT_ACTION_WRITE)))
-        model_lint("callout %u keeps a packet of %s to modify it, and does not absorb it for good", callout->id, what->layer->name); /* W268 */
+        contract_broken_at("W268", "classifyFn", &where, "at %s it referenced the packet to modify it and answered action 0x%x, flags 0x%x, rights 0x%x: BLOCK with ABSORB and without FWPS_RIGHT_ACTION_WRITE is wanted",
+                           what->layer->name, out->actionType, out->flags, out->rights);
     irql_leave(before, what->irql, "classifyFn");
 }
 
@@ -125,13 +128,14 @@ static void say_who(const struct classification *what, struct callout *callout, 
         what->pend->caller = callout;
 }
 
-static void check_pends(const struct classification *what, unsigned pends, const FWPS_CLASSIFY_OUT0 *out)
+static void check_pends(const struct classification *what, unsigned pends, const struct callout *callout, const FWPS_CLASSIFY_OUT0 *out)
 {
+    struct origin where = origin_of_function(callout->functions.classifyFn);
     if (what->pend)
         pend_check_answer(what->pend, pends, out);
     if (what->context && what->context->state != CLASSIFY_NOW &&
         (out->actionType != ACTION_BLOCK || (out->rights & RIGHT_ACTION_WRITE)))
-        model_lint("W166: a callout pended the classify at %s and did not return BLOCK with the right to write cleared", what->layer->name);
+        contract_broken_at("W166", "classifyFn", &where, "at %s it pended the classify and did not answer BLOCK with FWPS_RIGHT_ACTION_WRITE cleared, which is wanted then", what->layer->name);
 }
 
 /* Asks the callout of one filter. */
@@ -162,19 +166,14 @@ static struct outcome ask_callout(struct filter *filter, const struct classifica
         .rights = may_write ? RIGHT_ACTION_WRITE : 0,
         .reserved = POISON_CONTEXT,
     };
-    NET_BUFFER *nb = what->nbl ? what->nbl->FirstNetBuffer : NULL;
-    ULONG offset = nb ? nb->DataOffset : 0, length = nb ? nb->DataLength : 0;
+    struct conduct conduct;
     unsigned pends = what->pend ? what->pend->pends : 0;
     say_who(what, callout, filter);
+    conduct_begin(&conduct, what, callout, filter, &out);
     call_classify(callout, filter, what, values, context ? context->value : 0, &out);
+    conduct_end(&conduct, &out);
     say_who(what, NULL, NULL);
-    check_pends(what, pends, &out);
-    if (nb && (nb->DataOffset != offset || nb->DataLength != length)) {
-        model_lint("callout %u left the packet's data offset changed at %s", callout->id, what->layer->name);
-        nb_set(nb, offset, length);
-    }
-    if (out.outContext != POISON_CONTEXT || out.filterId != filter->view.filterId || out.reserved != POISON_CONTEXT)
-        model_lint("callout %u wrote a reserved member of classifyOut at %s", callout->id, what->layer->name);
+    check_pends(what, pends, callout, &out);
     if (context)
         flow_context_done(what->flow, context);
     callout_leave(callout);

@@ -40,7 +40,7 @@ NTSTATUS NTAPI FwpmBfeStateSubscribeChanges0(void *device, STATE_CALLBACK callba
     if (!callback || !change)
         return STATUS_FWP_NULL_POINTER;
     if (!device)
-        model_lint("FwpmBfeStateSubscribeChanges0 without a device object");
+        contract_broken("W070", "FwpmBfeStateSubscribeChanges0", "the device object is NULL: one that the driver created is wanted");
     struct subscriber *made = mem_alloc(sizeof *made);
     made->callback = callback;
     made->context = context;
@@ -48,6 +48,7 @@ NTSTATUS NTAPI FwpmBfeStateSubscribeChanges0(void *device, STATE_CALLBACK callba
     made->next = subscribers;
     subscribers = made;
     ReleaseSRWLockExclusive(&state_lock);
+    held_add(HOLD_SUBSCRIPTION, made, 0, 0);
     *change = made;
     return STATUS_SUCCESS;
 }
@@ -76,12 +77,13 @@ NTSTATUS NTAPI FwpmBfeStateUnsubscribeChanges0(HANDLE change)
 {
     BOOL inside = announcing == (LONG)GetCurrentThreadId();
     if (inside) /* on Windows it may wait for itself (W071) */
-        model_lint("FwpmBfeStateUnsubscribeChanges0 from inside a state callback: it can deadlock");
+        contract_broken("W071", "FwpmBfeStateUnsubscribeChanges0", "it was called from inside a state callback: it can deadlock there");
     AcquireSRWLockExclusive(&state_lock);
     struct subscriber *found = subscribers;
     while (found && (found != (struct subscriber *)change || found->gone))
         found = found->next;
     if (found) {
+        held_drop(HOLD_SUBSCRIPTION, found);
         found->gone = TRUE;
         found->left_inside = inside;
         while (found->calls && !inside)

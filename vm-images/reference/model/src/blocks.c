@@ -49,7 +49,7 @@ void NTAPI FwpmFreeMemory0(void **block)
         }
     ReleaseSRWLockExclusive(&blocks_lock);
     if (!found) {
-        model_lint("FwpmFreeMemory0 with %p, which no Fwpm function has handed out", *block);
+        contract_broken(RULE_POOL, "FwpmFreeMemory0", "%p is no block that an Fwpm function has handed out", *block);
         return;
     }
     mem_free(found->block);

@@ -68,7 +68,7 @@ static NTSTATUS do_register(void *device, const FWPS_CALLOUT *functions, UINT32 
     if (!functions)
         return STATUS_INVALID_PARAMETER;
     if (!device)
-        model_lint("FwpsCalloutRegister%d without a device object", version);
+        contract_broken("W018", "FwpsCalloutRegister", "the device object is NULL: one that the driver created is wanted (version %d of the function)", version);
     AcquireSRWLockExclusive(&store_lock);
     struct callout *callout = callout_make(&functions->calloutKey);
     if (callout->changing) {
@@ -83,6 +83,8 @@ static NTSTATUS do_register(void *device, const FWPS_CALLOUT *functions, UINT32 
             *id = callout->id;
     }
     ReleaseSRWLockExclusive(&store_lock);
+    if (!status)
+        held_add(HOLD_CALLOUT, callout, 0, 0);
     return status;
 }
 
@@ -127,9 +129,11 @@ static NTSTATUS unregister_and_unlock(struct callout *callout)
         InterlockedExchange((volatile LONG *)&callout->changing, FALSE);
     }
     ReleaseSRWLockExclusive(&store_lock);
+    if (!status)
+        held_drop(HOLD_CALLOUT, callout);
     unsigned open = status ? 0 : pend_outstanding(callout);
     if (open)
-        model_lint("W183: callout %u was unregistered with %u pends that it has not completed, or classify handles that it has not released",
+        contract_broken("W183", "FwpsCalloutUnregisterById0", "callout %u was unregistered with %u pends that it has not completed, or classify handles that it has not released",
                    callout->id, open);
     return status;
 }
@@ -144,6 +148,18 @@ NTSTATUS NTAPI FwpsCalloutUnregisterByKey0(const GUID *key)
 {
     AcquireSRWLockExclusive(&store_lock);
     return unregister_and_unlock(key ? callout_find_key(key) : NULL);
+}
+
+/* Windows would jump into what is no longer there; here the filters of these callouts go on as without them. */
+void callouts_left_by(const void *image, size_t size)
+{
+    AcquireSRWLockExclusive(&store_lock);
+    for (struct callout *c = callouts; c; c = c->next)
+        if (c->registered && (uintptr_t)c->functions.classifyFn - (uintptr_t)image < size) {
+            c->registered = FALSE;
+            c->functions.flowDeleteFn = NULL;
+        }
+    ReleaseSRWLockExclusive(&store_lock);
 }
 
 struct callout *callout_first(void)

@@ -83,7 +83,7 @@ NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *nbl, UL
     if (include && nbl->FirstNetBuffer->Next)
         return STATUS_INVALID_PARAMETER;
     if (reserved || flags & ~(UINT32)(FLAG_FOR_SEND | FLAG_FOR_RECEIVE)) /* W264 */
-        model_lint("FwpsConstructIpHeaderForTransportPacket0 with reserved arguments: flags 0x%x", flags);
+        contract_broken("W264", "FwpsConstructIpHeaderForTransportPacket0", "reserved arguments are set, flags 0x%x: 0 and NULL are wanted", flags);
     struct address from = address_of((uint8_t)family, source), to = address_of((uint8_t)family, remote);
     for (NET_BUFFER *nb = nbl->FirstNetBuffer; nb && !status; nb = nb->Next)
         status = rebuild(nb, include, &from, &to, (uint8_t)protocol);

@@ -37,6 +37,7 @@ void filter_release(struct filter *filter)
 
 void filter_unlink(struct filter *filter)
 {
+    held_drop(HOLD_FILTER, filter);
     for (struct filter **at = &filters; *at; at = &(*at)->next)
         if (*at == filter) {
             *at = filter->next;
@@ -165,6 +166,20 @@ static void make_view(const FWPM_FILTER0 *from, struct filter *made)
     made->dormant = (from->flags & F_BOOTTIME) != 0; /* boot is over when the engine runs */
 }
 
+/* Where a driver put its filter, and for how long. */
+static void check_place(const struct filter *filter)
+{
+    enum { UNIVERSAL_WEIGHT = 0x8000 };
+    UINT16 layer = layer_v4(filter->layer->id);
+    BOOL ipsec = layer == LAYER_INBOUND_TRANSPORT_V4 || layer == LAYER_OUTBOUND_TRANSPORT_V4 || layer == LAYER_ALE_AUTH_CONNECT_V4 ||
+                 layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4;
+    if (filter->callout && ipsec && filter->sublayer->weight >= UNIVERSAL_WEIGHT)
+        contract_broken("W237", "FwpmFilterAdd0", "a callout's filter at %s is in a sublayer of weight 0x%x: beside IPsec it needs one lighter than 0x%x, FWPM_SUBLAYER_UNIVERSAL",
+                        filter->layer->name, filter->sublayer->weight, UNIVERSAL_WEIGHT);
+    if (!filter->owner && !(filter->object_flags & (F_PERSISTENT | F_BOOTTIME)))
+        held_add(HOLD_FILTER, filter, 0, 0);
+}
+
 NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd, UINT64 *id)
 {
     struct session *session;
@@ -208,6 +223,7 @@ NTSTATUS NTAPI FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0 *from, void *sd,
         if (id)
             *id = made->view.filterId;
         ReleaseSRWLockExclusive(&store_lock);
+        check_place(made);
     }
     return write_end(session, implicit, status);
 }

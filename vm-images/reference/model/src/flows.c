@@ -192,15 +192,17 @@ void flow_release(struct flow *flow)
         return;
     records_free(&flow->records);
     packet_free(flow->held_packet);
-    if (flow->driver_context && model_free_pool)
-        model_free_pool(flow->driver_context); /* the engine owned it since the redirect was applied (W141) */
+    redirect_free_context(flow->driver_context);
     mem_free(flow);
 }
 
 static void delete_context(struct flow_context *context)
 {
     struct callout *callout = context->callout;
-    callout->functions.flowDeleteFn(context->layer, callout->id, context->value);
+    FLOW_DELETE_FN function = callout->functions.flowDeleteFn;
+    held_drop(HOLD_CONTEXT, (void *)(uintptr_t)context->value); /* it may free what the value points at */
+    if (function) /* or else its driver was unloaded */
+        function(context->layer, callout->id, context->value);
     InterlockedDecrement(&callout->contexts);
     mem_free(context);
 }
@@ -332,13 +334,29 @@ void flow_context_done(struct flow *flow, struct flow_context *context)
         delete_context(context);
 }
 
+static void check_context(UINT64 value, UINT16 layer, BOOL no_function, BOOL other_layer)
+{
+    static const char *const call = "FwpsFlowAssociateContext0";
+    if (!value)
+        contract_broken("W185", call, "the context is 0, which is no context: any other value is wanted");
+    if (no_function)
+        contract_broken("W186", call, "the callout was registered without flowDeleteFn: nobody would tell it that the context has to go");
+    if (other_layer)
+        contract_broken("W186", call, "the layer is %u, which is not the callout's: a context is for the layer that its callout was added at", layer);
+    if (held_was_freed((void *)(uintptr_t)value))
+        contract_broken("W195", call, "the context is the address of pool memory that was freed: it is given to each classifyFn of the flow until flowDeleteFn has run");
+}
+
 NTSTATUS NTAPI FwpsFlowAssociateContext0(UINT64 flow_id, UINT16 layer, UINT32 callout_id, UINT64 value)
 {
     AcquireSRWLockShared(&store_lock);
     struct callout *callout = callout_find_id(callout_id);
     BOOL usable = callout && callout->registered && !callout->changing && callout->functions.flowDeleteFn &&
                   callout->added && !callout->added_in && callout->layer->id == layer;
+    BOOL no_function = callout && callout->registered && !callout->functions.flowDeleteFn;
+    BOOL other_layer = callout && callout->added && callout->layer->id != layer;
     ReleaseSRWLockShared(&store_lock);
+    check_context(value, layer, no_function, other_layer);
     if (!value || !usable)
         return STATUS_INVALID_PARAMETER;
     NTSTATUS status = STATUS_SUCCESS;
@@ -346,6 +364,7 @@ NTSTATUS NTAPI FwpsFlowAssociateContext0(UINT64 flow_id, UINT16 layer, UINT32 ca
     made->layer = layer;
     made->callout = callout;
     made->value = value;
+    held_add(HOLD_CONTEXT, (void *)(uintptr_t)value, 0, 0); /* before the flow can end */
     AcquireSRWLockExclusive(&flow_lock);
     struct flow *flow = by_id(flow_id);
     if (!flow || flow->ended) {
@@ -358,8 +377,10 @@ NTSTATUS NTAPI FwpsFlowAssociateContext0(UINT64 flow_id, UINT16 layer, UINT32 ca
         InterlockedIncrement(&callout->contexts);
     }
     ReleaseSRWLockExclusive(&flow_lock);
-    if (status)
+    if (status) {
+        held_drop(HOLD_CONTEXT, (void *)(uintptr_t)value);
         mem_free(made);
+    }
     return status;
 }
 

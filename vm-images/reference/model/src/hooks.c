@@ -29,6 +29,10 @@ static LONG(NTAPI *wait_many)(ULONG count, void *objects[], int type, int reason
                               const LARGE_INTEGER *timeout, void *blocks);
 static LONG(NTAPI *delay)(char mode, BOOLEAN alertable, const LARGE_INTEGER *interval);
 static void *(NTAPI *allocate)(int type, SIZE_T size, ULONG tag);
+static void *(NTAPI *allocate_charged)(int type, SIZE_T size, ULONG tag);
+static void(NTAPI *release)(void *block, ULONG tag);
+static LONG(NTAPI *create_device)(void *driver, ULONG extension, void *name, ULONG type, ULONG flags, BOOLEAN exclusive, void **device);
+static void(NTAPI *delete_device)(void *device);
 
 static UINT8 NTAPI acquire_raise(void *lock)
 {
@@ -61,7 +65,7 @@ static UINT8 NTAPI raise_irql(UINT8 level)
 {
     UINT32 old = irql_set(level);
     if (old > level)
-        model_lint("KfRaiseIrql from %u down to %u", old, level);
+        contract_broken(RULE_IRQL, "KfRaiseIrql", "it lowers the IRQL from %u to %u: a level that is not lower is wanted", old, level);
     return (UINT8)old;
 }
 
@@ -69,7 +73,7 @@ static void NTAPI lower_irql(UINT8 level)
 {
     UINT32 old = irql_set(level);
     if (old < level)
-        model_lint("KeLowerIrql from %u up to %u", old, level);
+        contract_broken(RULE_IRQL, "KeLowerIrql", "it raises the IRQL from %u to %u: the level from before KeRaiseIrql is wanted", old, level);
 }
 
 /* Looking without waiting is allowed at any level up to DISPATCH_LEVEL. */
@@ -77,7 +81,7 @@ static void require_no_wait(const LARGE_INTEGER *timeout, const char *function)
 {
     UINT32 level = irql_now();
     if (level >= IRQL_DISPATCH && (!timeout || timeout->QuadPart))
-        model_lint("%s would wait at IRQL %u: below DISPATCH_LEVEL only", function, level);
+        contract_broken(RULE_IRQL, function, "it would wait at IRQL %u: that is allowed below DISPATCH_LEVEL only", level);
 }
 
 static LONG NTAPI checked_wait_one(void *object, int reason, char mode, BOOLEAN alertable, const LARGE_INTEGER *timeout)
@@ -99,11 +103,97 @@ static LONG NTAPI checked_delay(char mode, BOOLEAN alertable, const LARGE_INTEGE
     return delay(mode, alertable, interval);
 }
 
-static void *NTAPI checked_allocate(int type, SIZE_T size, ULONG tag)
+static void *remember(void *block, int type, SIZE_T size, ULONG tag, const char *function)
 {
     if ((type & 1) == PAGED_POOL && irql_now() >= IRQL_DISPATCH)
-        model_lint("ExAllocatePoolWithTag of paged pool at IRQL %u", irql_now());
-    return allocate(type, size, tag);
+        contract_broken(RULE_IRQL, function, "paged pool is allocated at IRQL %u: that is allowed below DISPATCH_LEVEL only", irql_now());
+    if (block)
+        held_add(HOLD_POOL, block, size, tag);
+    return block;
+}
+
+static void *NTAPI checked_allocate_tag(int type, SIZE_T size, ULONG tag)
+{
+    return remember(allocate(type, size, tag), type, size, tag, "ExAllocatePoolWithTag");
+}
+
+static void *NTAPI checked_allocate_plain(int type, SIZE_T size)
+{
+    return remember(allocate(type, size, 0), type, size, 0, "ExAllocatePool");
+}
+
+static void *NTAPI checked_allocate_priority(int type, SIZE_T size, ULONG tag, int priority)
+{
+    (void)priority;
+    return remember(allocate(type, size, tag), type, size, tag, "ExAllocatePoolWithTagPriority");
+}
+
+static void *NTAPI checked_allocate_charged(int type, SIZE_T size, ULONG tag)
+{
+    return remember(allocate_charged(type, size, tag), type, size, tag, "ExAllocatePoolWithQuotaTag");
+}
+
+static void forget(void *block, ULONG tag, const char *function)
+{
+    enum { PROTECTED = (int)0x80000000 };
+    UINT32 made = 0;
+    if (held_by_engine(block, FALSE)) {
+        contract_broken("W141", function, "the block is the localRedirectContext of a redirected connection: the engine has owned it since it was applied, and frees it");
+        return;
+    }
+    if (held_was_freed(block)) {
+        contract_broken(RULE_POOL, function, "the block of pool memory was freed before: each is freed once");
+        return;
+    }
+    if (held_find(HOLD_CONTEXT, block, NULL, NULL))
+        contract_broken("W195", function, "the block is the context of a flow, and flowDeleteFn has not run for it: classifyFn may still be given it");
+    if (held_find(HOLD_POOL, block, NULL, &made) && tag && (made ^ tag) & ~(UINT32)PROTECTED)
+        contract_broken(RULE_POOL, function, "the block is freed with the tag '%.4s': '%.4s' is wanted, with which it was allocated", (const char *)&tag, (const char *)&made);
+    held_drop(HOLD_POOL, block);
+    release(block, tag);
+}
+
+static void NTAPI checked_free_tag(void *block, ULONG tag)
+{
+    forget(block, tag, "ExFreePoolWithTag");
+}
+
+static void NTAPI checked_free(void *block)
+{
+    forget(block, 0, "ExFreePool");
+}
+
+static LONG NTAPI checked_create_device(void *driver, ULONG extension, void *name, ULONG type, ULONG flags, BOOLEAN exclusive, void **device)
+{
+    LONG status = create_device(driver, extension, name, type, flags, exclusive, device);
+    if (status >= 0)
+        held_add(HOLD_DEVICE, *device, 0, 0);
+    return status;
+}
+
+static void NTAPI checked_delete_device(void *device)
+{
+    held_drop(HOLD_DEVICE, device);
+    delete_device(device);
+}
+
+static void NTAPI enter_region(void)
+{
+    thread_now()->regions++;
+}
+
+static void NTAPI leave_region(void)
+{
+    struct thread *thread = thread_now();
+    if (thread->regions <= 0)
+        contract_broken(RULE_REGION, "KeLeaveCriticalRegion", "the thread is in no critical region: one KeLeave for each KeEnter");
+    else
+        thread->regions--;
+}
+
+static BOOLEAN NTAPI are_apcs_disabled(void)
+{
+    return thread_now()->regions > 0;
 }
 
 static void NTAPI bugcheck_five(ULONG code, ULONG_PTR a, ULONG_PTR b, ULONG_PTR c, ULONG_PTR d)
@@ -139,7 +229,19 @@ static const struct hook {
     {"KeWaitForSingleObject", (void *)checked_wait_one, (void **)&wait_one, NULL},
     {"KeWaitForMultipleObjects", (void *)checked_wait_many, (void **)&wait_many, NULL},
     {"KeDelayExecutionThread", (void *)checked_delay, (void **)&delay, NULL},
-    {"ExAllocatePoolWithTag", (void *)checked_allocate, (void **)&allocate, NULL},
+    {"ExAllocatePoolWithTag", (void *)checked_allocate_tag, (void **)&allocate, NULL},
+    {"ExAllocatePool", (void *)checked_allocate_plain, NULL, NULL},
+    {"ExAllocatePoolWithTagPriority", (void *)checked_allocate_priority, NULL, NULL},
+    {"ExAllocatePoolWithQuotaTag", (void *)checked_allocate_charged, (void **)&allocate_charged, NULL},
+    {"ExFreePoolWithTag", (void *)checked_free_tag, (void **)&release, NULL},
+    {"ExFreePool", (void *)checked_free, NULL, NULL},
+    {"IoCreateDevice", (void *)checked_create_device, (void **)&create_device, NULL},
+    {"IoDeleteDevice", (void *)checked_delete_device, (void **)&delete_device, NULL},
+    {"KeEnterCriticalRegion", (void *)enter_region, NULL, NULL},
+    {"KeLeaveCriticalRegion", (void *)leave_region, NULL, NULL},
+    {"KeEnterGuardedRegion", (void *)enter_region, NULL, NULL},
+    {"KeLeaveGuardedRegion", (void *)leave_region, NULL, NULL},
+    {"KeAreApcsDisabled", (void *)are_apcs_disabled, NULL, NULL},
     {"KeBugCheckEx", (void *)bugcheck_five, NULL, NULL},
     {"KeBugCheck", (void *)bugcheck_one, NULL, NULL},
 };
@@ -202,6 +304,7 @@ static void hook_exports(uint8_t *module)
     }
     for (int i = 0; i < HOOKS; i++)
         redirect_export(module, entries[i], room + i * JUMP, hooks[i].replacement);
+    pool_watched = TRUE;
 }
 
 /* mov r64, cr8 is [REX 44..45] 0F 20 11000rrr; mov cr8, r64 is [REX] 0F 22 11000rrr. */
@@ -246,4 +349,5 @@ void hooks_start(void)
     SetUnhandledExceptionFilter(bugcheck_on_exception);
     AddVectoredExceptionHandler(1, answer_cr8);
     hook_exports((uint8_t *)kernel);
+    drivers_watch();
 }

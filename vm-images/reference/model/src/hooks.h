@@ -5,6 +5,7 @@
 #include "model.h"
 
 void hooks_start(void); /* before the first driver is loaded; later calls do nothing */
+void drivers_watch(void); /* (drivers.c) from here on drivers are known when they come and go */
 
 /* Says what happened on the serial port and ends the process. */
 void bugcheck(UINT32 code, const UINT64 parameters[4], const CONTEXT *context);

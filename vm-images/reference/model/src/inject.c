@@ -56,6 +56,7 @@ NTSTATUS NTAPI FwpsInjectionHandleCreate0(ADDRESS_FAMILY family, UINT32 flags, H
     made->next = injectors;
     injectors = made;
     ReleaseSRWLockExclusive(&inject_lock);
+    held_add(HOLD_INJECTION, made, 0, 0);
     *handle = made;
     return STATUS_SUCCESS;
 }
@@ -77,6 +78,7 @@ NTSTATUS NTAPI FwpsInjectionHandleDestroy0(HANDLE handle)
             break;
         }
     ReleaseSRWLockExclusive(&inject_lock);
+    held_drop(HOLD_INJECTION, injector);
     mem_free(injector);
     return STATUS_SUCCESS;
 }
@@ -95,17 +97,27 @@ static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UI
 {
     BOOL mac = type == INJECT_L2;
     if (flags) /* W247 */
-        model_lint("%s with reserved flags 0x%x", function, flags);
+        contract_broken("W247", function, "the flags are 0x%x: they are reserved, 0 is wanted", flags);
     if (!wanted->nbl || (!wanted->complete && !mac))
         return STATUS_FWP_NULL_POINTER;
     if (wanted->nbl->Next && !mac) { /* W260: a group of fragments is one packet first; elsewhere a packet is one list */
-        model_lint("%s with a chain of NET_BUFFER_LISTs", function);
+        contract_broken("W260", function, "the NET_BUFFER_LIST is a chain: a packet is one list, and a group of fragments is made one first");
         return STATUS_INVALID_PARAMETER;
     }
     if (!stack_is_ready())
         return STATUS_FWP_TCPIP_NOT_READY;
+    struct nbl_block *block = nbl_block_of(wanted->nbl);
+    if (block && block->flying) {
+        contract_broken("W245", function, "the NET_BUFFER_LIST was injected before and its completionFn has not run: it is the stack's until then");
+        return STATUS_INVALID_PARAMETER;
+    }
     struct job *job = mem_alloc(sizeof *job);
     *job = *wanted;
+    origin_capture(&job->made, FRAMES_KEPT);
+    if (job->remote)
+        memcpy(job->remote_then, job->remote, job->family == FAMILY_V6 ? 16 : 4);
+    if (block)
+        block->flying = TRUE;
     AcquireSRWLockExclusive(&inject_lock);
     NTSTATUS status = admit(handle, type, &job->injector);
     if (!status) {
@@ -113,6 +125,8 @@ static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UI
         *queue_end = job;
         queue_end = &job->next;
         WakeConditionVariable(&queued);
+    } else if (block) {
+        block->flying = FALSE;
     }
     ReleaseSRWLockExclusive(&inject_lock);
     if (status)
@@ -121,15 +135,15 @@ static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UI
 }
 
 /* Of what a classifyFn may not do to the packet that it is being shown (W253, W254). */
-static void check_inline(const NET_BUFFER_LIST *nbl, BOOL receive)
+static void check_inline(const NET_BUFFER_LIST *nbl, BOOL receive, const char *function)
 {
     const struct classification *now = thread_now()->classify;
     const struct nbl_block *block = nbl_block_of(nbl);
     UINT16 layer = now ? layer_v4(now->layer->id) : 0;
     if (now && (layer == LAYER_INBOUND_TRANSPORT_V4 || layer == LAYER_OUTBOUND_TRANSPORT_V4) && now->protocol == IPPROTO_TCP)
-        model_lint("TCP is injected from classifyFn at %s: it must be left to a DPC or a work item", now->layer->name);
+        contract_broken("W253", function, "a TCP segment is injected from classifyFn at %s: it has to be left to a DPC or a work item", now->layer->name);
     if (receive && block && block->ale_required)
-        model_lint("a packet that ALE has yet to authorize is injected at the transport layer");
+        contract_broken("W254", function, "the packet was taken at a transport layer where FWPS_METADATA_FIELD_ALE_CLASSIFY_REQUIRED was set: it has to be permitted there, and injected from RECV_ACCEPT");
 }
 
 NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE handle, HANDLE context, UINT32 flags, ULONG compartment, NET_BUFFER_LIST *nbl,
@@ -143,7 +157,7 @@ NTSTATUS NTAPI FwpsInjectNetworkSendAsync0(HANDLE handle, HANDLE context, UINT32
 static void check_interface(ULONG if_index, const char *function)
 {
     if (if_index && wire.interface_index && if_index != wire.interface_index) /* W273 */
-        model_lint("%s names interface %u, the packets' is %u", function, (unsigned)if_index, wire.interface_index);
+        contract_broken("W273", function, "it names interface %u: %u is wanted, that of the packets", (unsigned)if_index, wire.interface_index);
 }
 
 NTSTATUS NTAPI FwpsInjectNetworkReceiveAsync0(HANDLE handle, HANDLE context, UINT32 flags, ULONG compartment, ULONG if_index,
@@ -170,7 +184,7 @@ static NTSTATUS send_transport(HANDLE handle, struct job *job, UINT32 flags, ADD
     if (job->remote && family != AF_INET && family != AF_INET6)
         return STATUS_INVALID_PARAMETER;
     if (job->nbl)
-        check_inline(job->nbl, FALSE);
+        check_inline(job->nbl, FALSE, "FwpsInjectTransportSendAsync");
     return enqueue(handle, job, INJECT_TRANSPORT, flags, "FwpsInjectTransportSendAsync");
 }
 
@@ -208,10 +222,10 @@ NTSTATUS NTAPI FwpsInjectTransportReceiveAsync0(HANDLE handle, HANDLE context, v
     struct job job = {.path = TRANSPORT_RECEIVE, .context = context, .nbl = nbl, .complete = complete, .complete_context = complete_context};
     (void)family, (void)compartment, (void)sub_interface;
     if (reserved)
-        model_lint("FwpsInjectTransportReceiveAsync0 with a reserved pointer that is not NULL");
+        contract_broken("W247", "FwpsInjectTransportReceiveAsync0", "the reserved pointer is not NULL");
     check_interface(if_index, "FwpsInjectTransportReceiveAsync0");
     if (nbl)
-        check_inline(nbl, TRUE);
+        check_inline(nbl, TRUE, "FwpsInjectTransportReceiveAsync0");
     return enqueue(handle, &job, INJECT_TRANSPORT, flags, "FwpsInjectTransportReceiveAsync0");
 }
 
@@ -273,8 +287,13 @@ static void complete(const struct job *job, NET_BUFFER_LIST *nbl)
 static void work_off(const struct job *job)
 {
     NET_BUFFER_LIST *first = job->nbl, *rest = first->Next;
-    for (NET_BUFFER_LIST *nbl = first; nbl; nbl = nbl->Next)
+    if (job->remote && memcmp(job->remote, job->remote_then, job->family == FAMILY_V6 ? 16 : 4))
+        contract_broken_at("W250", "FwpsInjectTransportSendAsync", &job->made, "remoteAddress of sendArgs has changed since the call: what it points at has to stay until completionFn");
+    for (NET_BUFFER_LIST *nbl = first; nbl; nbl = nbl->Next) {
         nbl->Status = inject_list(job, nbl);
+        if (nbl_block_of(nbl))
+            nbl_block_of(nbl)->flying = FALSE;
+    }
     first->Next = NULL;
     complete(job, first);
     if (rest)

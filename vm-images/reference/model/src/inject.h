@@ -29,6 +29,8 @@ struct job {
     const UCHAR *remote;  /* in the driver's memory, valid until completion (W250); NULL: the list has an IP header */
     const UCHAR *include; /* the header of a header-include socket (W251), as valid, or NULL */
     ULONG include_length;
+    uint8_t remote_then[16]; /* what remote was at the call */
+    struct origin made;
 };
 
 static inline BOOL goes_out(enum path path)

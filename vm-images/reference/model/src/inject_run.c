@@ -13,10 +13,26 @@ enum { PACKET_MAX = 65535, INFO_CHECKSUM = 0 };
 /* NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO, to send: what the NIC is asked for; received: what it has found right. */
 enum { SEND_FAMILY = 3, SEND_SUMS = 0x1c, RECEIVED_TRANSPORT_RIGHT = 0x18, RECEIVED_IP_RIGHT = 0x20 };
 
+/* The third time that one handle injects a packet on one path, its driver does not know its own packets. */
+static void note_line(struct nbl_block *to, const struct nbl_block *from, const struct job *job)
+{
+    struct injection_line line = {(UINT32)job->injector->id, job->path};
+    unsigned before = 0;
+    if (from)
+        nbl_inherit_lines(to, from);
+    for (unsigned i = 0; i < to->lines; i++)
+        before += !memcmp(&to->line[i], &line, sizeof line);
+    if (to->lines < MARKS_MAX)
+        to->line[to->lines++] = line;
+    if (before >= 2)
+        contract_broken_at("W258", "FwpsInject", &job->made, "a packet was injected for the %uth time by the same handle at the same layer: what FwpsQueryPacketInjectionState0 calls its own a callout has to let pass", before + 1);
+}
+
 static void mark(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin, const struct job *job)
 {
     struct nbl_block *block = nbl_block_of(to);
     nbl_inherit(to, origin);
+    note_line(block, nbl_block_of(origin), job);
     if (block->marks == MARKS_MAX) {
         memmove(block->mark, block->mark + 1, (MARKS_MAX - 1) * sizeof block->mark[0]);
         block->marks--;
@@ -84,7 +100,7 @@ static uint8_t *make_frame(const struct job *job, const NET_BUFFER *nb, size_t *
         memcpy(frame + skip, job->include, head);
     BOOL whole = nb_copy(nb, frame + skip + head, nb->DataLength) == nb->DataLength;
     if (!whole)
-        model_lint("an injected NET_BUFFER says that it has %u bytes, its MDLs have fewer", (unsigned)nb->DataLength);
+        contract_broken_at("W269", "FwpsInject", &job->made, "an injected NET_BUFFER says that it has %u bytes, its MDLs have fewer", (unsigned)nb->DataLength);
     else if (build && !build_ip(frame + skip, job, nb->DataLength))
         *status = STATUS_CONNECTION_INVALID;
     else if (!skip ? *size >= ETHERNET : head + nb->DataLength >= 20 && (frame[skip] >> 4 == 4 || head + nb->DataLength >= 40))
@@ -111,7 +127,7 @@ static BOOL family_fits(const struct job *job, const struct packet *packet)
     ADDRESS_FAMILY family = job->injector->family;
     if (family == AF_UNSPEC || family == packet->tuple.local.family)
         return TRUE;
-    model_lint("a packet of family %u is injected by a handle of family %u", packet->tuple.local.family, family);
+    contract_broken_at("W240", "FwpsInject", &job->made, "a packet of address family %u is injected by a handle of family %u", packet->tuple.local.family, family);
     return FALSE;
 }
 
@@ -127,10 +143,11 @@ static NTSTATUS inject_packet(const struct job *job, NET_BUFFER_LIST *origin, co
         return STATUS_DATA_NOT_ACCEPTED;
     }
     mark(packet->nbl, origin, job);
+    packet->injected_by = job->made;
     if (outbound && (info & SEND_FAMILY) && (info & SEND_SUMS)) /* as the NIC would, which gets the list's orders */
         packet_fix_sums(packet);
     if (!outbound && job->path != FORWARD && !sums_are_right(packet, info)) {
-        model_lint("a packet with a wrong checksum is injected on the receive path: the stack drops it");
+        contract_broken_at("W261", "FwpsInject", &job->made, "a packet with a wrong checksum is injected on the receive path: the stack drops it");
         COUNT(dropped_in);
         packet_free(packet);
         return STATUS_SUCCESS;
@@ -161,13 +178,13 @@ NTSTATUS inject_list(const struct job *job, NET_BUFFER_LIST *nbl)
             const uint8_t *ip = frame + ETHERNET;
             BOOL aligned = !goes_out(job->path) || job->path == TRANSPORT_SEND || nb_is_aligned(nb);
             if (!aligned) /* W272 */
-                model_lint("the IP header of a packet to be sent is not at a multiple of the size of a pointer");
+                contract_broken_at("W272", "FwpsInject", &job->made, "the IP header of a packet to be sent is not at a multiple of the size of a pointer");
             stack_frame_for(goes_out(job->path), ip, frame);
             status = inject_packet(job, nbl, frame, size);
         }
         mem_free(frame);
     }
     if (status == STATUS_DATA_NOT_ACCEPTED && job->path == TRANSPORT_SEND && !job->remote) /* W249 */
-        model_lint("FwpsInjectTransportSendAsync without send arguments, and the list has no IP header");
+        contract_broken_at("W249", "FwpsInjectTransportSendAsync", &job->made, "sendArgs is NULL and the NET_BUFFER_LIST does not begin with an IP header: one of the two has to say where the packet goes");
     return status;
 }

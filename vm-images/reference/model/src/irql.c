@@ -5,6 +5,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <string.h>
+
 #include "model.h"
 
 UINT32 irql_now(void)
@@ -34,12 +36,13 @@ void irql_leave(UINT32 before, UINT32 level, const char *function)
     UINT32 expected = level > before ? level : before;
     UINT32 now = irql_set(before);
     if (now != expected)
-        model_lint("%s returned at IRQL %u, it was called at %u", function, now, expected);
+        contract_broken(RULE_IRQL, function, "it returned at IRQL %u: %u is wanted, at which it was called", now, expected);
 }
 
 void irql_require_passive(const char *function)
 {
     UINT32 level = irql_now();
     if (level != IRQL_PASSIVE)
-        model_lint("%s was called at IRQL %u: it may be called at PASSIVE_LEVEL only", function, level);
+        contract_broken(strstr(function, "FwpsCallout") == function ? "W019" : "W305", function,
+                        "it was called at IRQL %u: it may be called at PASSIVE_LEVEL only", level);
 }

@@ -223,8 +223,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
     struct verdict verdict = classify(&what);
     tell_discard(what, &verdict);
     if (own) {
-        if (own->handles)
-            model_lint("W128: %ld classify handles were not released at %s", own->handles, layer->name);
+        context_check_released(own, layer);
         context_release(own);
     }
     return verdict;

@@ -15,6 +15,7 @@ enum {
     SYS_SETSOCKOPT = 54,
     SYS_GETSOCKOPT = 55,
     SYS_CLOCK_GETTIME = 228,
+    TCSBRK_ = 0x5409,
 };
 enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_APPEND_ = 02000 };
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
@@ -70,9 +71,10 @@ static void name_copy(char to[16], const char *from)
 
 const char *linux_console_path = "/dev/ttyS0";
 
+static int64_t console = -1;
+
 void linux_console(const char *text, size_t length)
 {
-    static int64_t console = -1;
     if (console < 0) {
         console = linux_open(linux_console_path, O_WRONLY_ | O_NOCTTY_ | O_APPEND_);
         if (console < 0)
@@ -80,6 +82,12 @@ void linux_console(const char *text, size_t length)
     }
     if (linux_write(console, text, length) < 0 && console != 2)
         linux_write(2, text, length);
+}
+
+void linux_console_wait(const char *text, size_t length)
+{
+    linux_console(text, length);
+    CALL(SYS_IOCTL, console, TCSBRK_, 1); /* tcdrain; of a file it is refused, which changes nothing */
 }
 
 int64_t linux_open(const char *path, int flags)

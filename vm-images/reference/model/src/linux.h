@@ -12,6 +12,7 @@
 
 extern const char *linux_console_path;               /* the serial port; set before the first line */
 void linux_console(const char *text, size_t length); /* serial port, else standard error */
+void linux_console_wait(const char *text, size_t length); /* comes back when the port has sent it */
 int64_t linux_open(const char *path, int flags);
 int64_t linux_read(int64_t fd, void *buffer, size_t size);  /* retries EINTR */
 int64_t linux_write(int64_t fd, const void *buffer, size_t size);

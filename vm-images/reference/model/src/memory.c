@@ -7,6 +7,7 @@
 
 struct model_stats stats;
 void (*model_free_pool)(void *block);
+BOOL pool_watched;
 
 #ifndef MODEL_CHECKED /* guard.c's, then */
 void *mem_alloc(size_t size)
@@ -41,15 +42,6 @@ void model_log(const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     say("model: ", format, arguments);
-    va_end(arguments);
-}
-
-void model_lint(const char *format, ...)
-{
-    va_list arguments;
-    COUNT(lint);
-    va_start(arguments, format);
-    say("driver misuse: ", format, arguments);
     va_end(arguments);
 }
 

@@ -5,7 +5,8 @@
  *   store_lock    (store.c)    sessions, transactions, sublayers, filters, callout objects and registrations
  *   flow_lock     (flows.c)    flow table, flow contexts, redirect records of flows
  *   inject_lock   (inject.c)   injection handles and their queue
- *   retired_lock  (readers.c)  what waits to be freed; the last one
+ *   retired_lock  (readers.c)  what waits to be freed
+ *   holdings_lock (holdings.c) what drivers hold; contract_lock (contract.c) what was reported: both taken last
  * A classify takes none of them for its filters and callouts: see readers.c and callout_enter.
  *
  * SPDX-License-Identifier: MIT
@@ -16,13 +17,13 @@
 #include "abi.h"
 #include "pend.h"
 #include "address.h"
+#include "contract.h"
 #include "tables.h"
 
 /* ---- memory and words (memory.c) ---- */
 void *mem_alloc(size_t size); /* zeroed; never fails (out of memory is fatal) */
 void mem_free(void *block);
 void model_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void model_lint(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a driver broke a rule */
 void model_unimplemented(const char *function);
 
 struct model_stats {
@@ -49,6 +50,8 @@ struct thread {
     UINT32 irql;
     const struct classification *classify; /* whose classifyFn runs */
     BOOL knows_own, means_to_modify;       /* what that function asked for: W258, W268 */
+    LONG regions; /* critical regions entered */
+    struct conduct *conduct; /* of the classifyFn that runs */
 };
 struct thread *thread_now(void);
 void read_begin(struct thread *thread); /* what is found in published arrays stays until the end */
@@ -65,6 +68,7 @@ void irql_require_passive(const char *function);
 
 /* Frees a block that a driver allocated from pool (localRedirectContext); set by the driver shell. */
 extern void (*model_free_pool)(void *block);
+extern BOOL pool_watched; /* (hooks.c) every driver's pool memory is known to holdings.c */
 
 /* ---- what every object of the store has; by store_lock ---- */
 struct session;
@@ -96,6 +100,7 @@ struct callout {
 struct callout *callout_find_key(const GUID *key);
 struct callout *callout_find_id(UINT32 id);
 struct callout *callout_make(const GUID *key);
+void callouts_left_by(const void *image, size_t size); /* a driver is gone: none of its functions is called again */
 BOOL callout_enter(struct callout *callout); /* FALSE when not registered; else functions may be called until leave */
 void callout_leave(struct callout *callout);
 
@@ -273,12 +278,14 @@ struct classify_context { /* its handles, and whether it is pended: pend_classif
     FWPS_CONNECT_REQUEST0 *request; /* newest accepted version */
     FWPS_CONNECT_REQUEST0 *writable;
     UINT64 writable_filter;
+    struct origin acquired, applied; /* where the newest version was begun and made */
     struct redirect_records records;
     BOOL modified;
 };
 void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST0 *initial);
 BOOL redirect_end(struct classify_context *context); /* FALSE: an acquired pointer was never applied */
 void redirect_dispose(struct classify_context *context);
+void redirect_free_context(void *block); /* a localRedirectContext, which is the engine's since it was applied (W141) */
 size_t redirect_blob(const struct flow *flow, uint8_t *out, size_t room);
 BOOL redirect_set_for_next(UINT16 local_port, uint8_t protocol, const uint8_t *blob, size_t size);
 BOOL redirect_take_for(UINT16 local_port, uint8_t protocol, struct redirect_records *out);
@@ -301,11 +308,21 @@ struct nbl_part {
     NET_BUFFER nb;
     MDL *chain; /* as it was cloned */
 };
+struct injection_line {
+    UINT32 handle, path;
+};
 struct nbl_block { /* precedes every NET_BUFFER_LIST that the model makes */
     UINT32 magic;
     LONG references;
     void *data;  /* freed with the block, or NULL */
     BOOL is_clone, ale_required; /* W254: last seen where ALE was yet to come */
+    BOOL of_driver;    /* allocated or cloned by one, else the stack's */
+    BOOL flying;       /* injected, and not completed */
+    BOOL given_back;   /* its driver has freed it; a clone may still need it */
+    LONG shown;        /* classifies that have it now */
+    LONG kept;         /* references that drivers took */
+    unsigned lines;    /* injections that it or what it was copied from has behind it */
+    struct injection_line line[MARKS_MAX];
     unsigned marks;
     struct injection_mark mark[MARKS_MAX];
     struct nbl_tag *tags; /* (tags.c) and who is told of them, whichever module the event is in */
@@ -325,6 +342,8 @@ struct nbl_block *nbl_block_of(const NET_BUFFER_LIST *nbl); /* NULL when not the
 void nbl_release(NET_BUFFER_LIST *nbl);
 void nbl_inherit(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin); /* who injected it; origin may be NULL */
 void nbl_leaves(NET_BUFFER_LIST *nbl, BOOL outbound); /* the stack: its tags go */
+void nbl_inherit_lines(struct nbl_block *to, const struct nbl_block *from);
+void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call); /* what a driver frees */
 void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
 size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room); /* how many bytes there were, whatever the lengths say */
 uint8_t *nb_rebuild(NET_BUFFER *nb, size_t size); /* makes the packet end where it did, contiguous, of that size */
@@ -345,6 +364,7 @@ struct packet {
     BOOL fragment;
     struct tuple tuple; /* local/remote as seen from the guest */
     BOOL loopback;
+    struct origin injected_by; /* no frames: nobody injected it */
 };
 BOOL packet_parse(struct packet *packet);
 struct packet *packet_new(const uint8_t *frame, size_t length, BOOL outbound);

@@ -19,7 +19,9 @@ struct nbl_block *nbl_block_of(const NET_BUFFER_LIST *nbl)
 {
     struct nbl_block *block = (struct nbl_block *)((uint8_t *)(uintptr_t)nbl - offsetof(struct nbl_block, nbl));
     if (nbl && block->magic == NBL_DEAD)
-        model_lint("a NET_BUFFER_LIST is used after it has been freed");
+        contract_broken(block->of_driver ? "W245" : "W267", "NET_BUFFER_LIST", block->of_driver
+                            ? "a NET_BUFFER_LIST is used, or freed again, after it has been freed: each is freed once, in its completionFn where it was injected"
+                            : "a NET_BUFFER_LIST of the stack is used after it has gone: FwpsReferenceNetBufferList0 keeps it beyond classifyFn");
     return nbl && block->magic == NBL_MAGIC ? block : NULL;
 }
 
@@ -190,6 +192,36 @@ void nbl_release(NET_BUFFER_LIST *nbl)
     dispose(InterlockedExchangePointer((void *volatile *)&kept[place], block));
 }
 
+void nbl_inherit_lines(struct nbl_block *to, const struct nbl_block *from)
+{
+    to->lines = from->lines;
+    memcpy(to->line, from->line, sizeof to->line);
+}
+
+void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call)
+{
+    struct nbl_block *block = nbl_block_of(nbl);
+    enum holding kind = block && block->is_clone ? HOLD_CLONE : HOLD_NBL;
+    if (!block)
+        return;
+    if (!block->of_driver) {
+        contract_broken("W267", call, "the NET_BUFFER_LIST is one of the stack's: a driver frees what it allocated or cloned");
+        return;
+    }
+    if (block->flying) {
+        contract_broken("W245", call, "the NET_BUFFER_LIST was freed between its injection and its completionFn: it is the stack's until then");
+        held_drop(kind, nbl);
+        return; /* and still is */
+    }
+    if (block->given_back) { /* a clone of it still lives */
+        contract_broken("W245", call, "the NET_BUFFER_LIST was freed before: each is freed once, in its completionFn where it was injected");
+        return;
+    }
+    block->given_back = TRUE;
+    held_drop(kind, nbl);
+    nbl_release(nbl);
+}
+
 void nbl_inherit(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin)
 {
     struct nbl_block *block = nbl_block_of(to), *from = nbl_block_of(origin);
@@ -240,7 +272,7 @@ NET_BUFFER_LIST *nbl_clone(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb
         *at = copy;
         at = &copy->Next;
     }
-    block->is_clone = TRUE;
+    block->is_clone = block->of_driver = TRUE;
     block->nbl.NdisPoolHandle = nbl_pool;
     block->nbl.ParentNetBufferList = original;
     memcpy(block->nbl.NetBufferListInfo, original->NetBufferListInfo, sizeof original->NetBufferListInfo);
@@ -249,16 +281,26 @@ NET_BUFFER_LIST *nbl_clone(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb
         InterlockedIncrement(&from->references);
         block->marks = from->marks;
         block->ale_required = from->ale_required;
+        nbl_inherit_lines(block, from);
         memcpy(block->mark, from->mark, sizeof block->mark);
         if (from->tags)
             from->tag_event(from, event, &block->nbl, FALSE);
     }
+    size_t size = 0;
+    for (const NET_BUFFER *nb = block->nbl.FirstNetBuffer; nb; nb = nb->Next)
+        size += nb->DataLength;
+    held_add(HOLD_CLONE, &block->nbl, size, 0);
     return &block->nbl;
 }
 
 NET_BUFFER_LIST *nbl_over(HANDLE pool, MDL *chain, ULONG offset, ULONG length)
 {
     struct nbl_block *block = block_new();
+    const NET_BUFFER_LIST *shown;
+    block->of_driver = TRUE;
+    if (contract_in_classify(&shown) && nbl_block_of(shown)) /* a copy of it, most likely */
+        nbl_inherit_lines(block, nbl_block_of(shown));
+    held_add(HOLD_NBL, &block->nbl, length, 0);
     block->nbl.FirstNetBuffer = &block->nb;
     block->nbl.NdisPoolHandle = pool;
     block->nb.MdlChain = chain;
@@ -320,7 +362,7 @@ void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *nb, ULONG delta, BOOLEAN fr
 {
     (void)free;
     if (delta > nb->DataLength) {
-        model_lint("NdisAdvanceNetBufferDataStart by %u bytes, the packet has %u", (unsigned)delta, (unsigned)nb->DataLength);
+        contract_broken("W228", "NdisAdvanceNetBufferDataStart", "the data start is advanced by %u bytes, the packet has %u", (unsigned)delta, (unsigned)nb->DataLength);
         delta = nb->DataLength;
     }
     ULONG offset = nb->DataOffset + delta, length = nb->DataLength - delta;

@@ -11,22 +11,28 @@ void NTAPI NdisAdvanceNetBufferDataStart(NET_BUFFER *nb, ULONG delta, BOOLEAN fr
 HANDLE NTAPI NdisAllocateNetBufferListPool(HANDLE owner, const uint8_t *parameters)
 {
     (void)owner;
-    return pool_make(parameters && parameters[5]);
+    HANDLE pool = pool_make(parameters && parameters[5]);
+    held_add(HOLD_NBL_POOL, pool, 0, 0);
+    return pool;
 }
 
 void NTAPI NdisFreeNetBufferListPool(HANDLE pool)
 {
+    held_drop(HOLD_NBL_POOL, pool);
     mem_free(pool);
 }
 
 HANDLE NTAPI NdisAllocateNetBufferPool(HANDLE owner, const void *parameters)
 {
     (void)owner, (void)parameters;
-    return mem_alloc(64);
+    HANDLE pool = mem_alloc(64);
+    held_add(HOLD_NB_POOL, pool, 0, 0);
+    return pool;
 }
 
 void NTAPI NdisFreeNetBufferPool(HANDLE pool)
 {
+    held_drop(HOLD_NB_POOL, pool);
     mem_free(pool);
 }
 
@@ -103,7 +109,7 @@ NET_BUFFER_LIST *NTAPI NdisAllocateNetBufferAndNetBufferList(HANDLE pool, USHORT
 
 void NTAPI NdisFreeNetBufferList(NET_BUFFER_LIST *nbl)
 {
-    nbl_release(nbl);
+    nbl_give_back(nbl, "NdisFreeNetBufferList");
 }
 
 NET_BUFFER_LIST *NTAPI NdisAllocateCloneNetBufferList(NET_BUFFER_LIST *original, HANDLE nbl_pool, HANDLE nb_pool, ULONG flags)
@@ -115,7 +121,7 @@ NET_BUFFER_LIST *NTAPI NdisAllocateCloneNetBufferList(NET_BUFFER_LIST *original,
 void NTAPI NdisFreeCloneNetBufferList(NET_BUFFER_LIST *clone, ULONG flags)
 {
     (void)flags;
-    nbl_release(clone);
+    nbl_give_back(clone, "NdisFreeCloneNetBufferList");
 }
 
 /* All of them or none. */

@@ -127,8 +127,9 @@ NTSTATUS NTAPI FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0 *from, void 
         status = STATUS_FWP_TOO_MANY_SUBLAYERS;
     else
         status = provider_check(session, from->providerKey, persistent);
+    struct sublayer *made = NULL;
     if (!status) {
-        struct sublayer *made = mem_alloc(sizeof *made);
+        made = mem_alloc(sizeof *made);
         object_begin(session, (struct object *)made, &from->subLayerKey, persistent);
         made->definition = shape_copy(&shape_sublayer, from);
         made->weight = from->weight;
@@ -136,6 +137,8 @@ NTSTATUS NTAPI FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0 *from, void 
         sublayers = made;
     }
     ReleaseSRWLockExclusive(&store_lock);
+    if (made && !made->owner && !persistent)
+        held_add(HOLD_SUBLAYER, made, 0, 0);
     return write_end(session, implicit, status);
 }
 
@@ -180,6 +183,8 @@ NTSTATUS NTAPI FwpmCalloutAdd0(HANDLE engine, const FWPM_CALLOUT0 *from, void *s
             *id = callout->id;
     }
     ReleaseSRWLockExclusive(&store_lock);
+    if (!status && !callout->owner && !persistent)
+        held_add(HOLD_CALLOUT_OBJECT, callout, 0, 0);
     return write_end(session, implicit, status);
 }
 

@@ -76,9 +76,10 @@ void pend_end(struct pend_point *point, pend_resume resume, void *owner)
 
 void pend_check_answer(const struct pend_point *point, unsigned before, const FWPS_CLASSIFY_OUT0 *out)
 {
+    struct origin where = origin_of_function(point->caller ? point->caller->functions.classifyFn : NULL);
     if (point->pends != before && (out->actionType != ACTION_BLOCK || !(out->flags & OUT_FLAG_ABSORB)))
-        model_lint("W178: callout %u pended the operation at layer %u and did not return BLOCK with ABSORB (action 0x%x, flags 0x%x)",
-                   point->caller ? point->caller->id : 0, point->layer, out->actionType, out->flags);
+        contract_broken_at("W178", "classifyFn", &where, "at layer %u it pended the operation and answered action 0x%x, flags 0x%x: BLOCK with ABSORB is wanted then", point->layer,
+                           out->actionType, out->flags);
 }
 
 unsigned pend_outstanding(const struct callout *callout)
@@ -123,10 +124,12 @@ NTSTATUS NTAPI FwpsPendOperation0(HANDLE completion_handle, HANDLE *completion_c
     }
     ReleaseSRWLockExclusive(&pend_lock);
     if (!point)
-        model_lint("W174: FwpsPendOperation0 with 0x%llx, which is no completion handle of a classify in progress",
-                   (UINT64)(uintptr_t)completion_handle);
+        contract_broken("W174", "FwpsPendOperation0", "0x%llx is no completion handle of a classify in progress: the one of its metadata is wanted",
+                        (UINT64)(uintptr_t)completion_handle);
     if (status)
         mem_free(made);
+    else
+        held_add(HOLD_PENDED, *completion_context, 0, 0);
     return status;
 }
 
@@ -142,10 +145,11 @@ void NTAPI FwpsCompleteOperation0(HANDLE completion_context, NET_BUFFER_LIST *nb
         }
     ReleaseSRWLockExclusive(&pend_lock);
     if (!found) {
-        model_lint("W183: FwpsCompleteOperation0 with 0x%llx, which is no completion context or was completed before",
-                   (UINT64)(uintptr_t)completion_context);
+        contract_broken("W183", "FwpsCompleteOperation0", "0x%llx is no completion context, or was completed before: each is completed once",
+                        (UINT64)(uintptr_t)completion_context);
         return;
     }
+    held_drop(HOLD_PENDED, completion_context);
     struct pended *pended = found->pended;
     mem_free(found);
     drop(pended, nbl != NULL);

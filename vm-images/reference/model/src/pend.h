@@ -48,6 +48,8 @@ struct classify_context *context_of_handle(UINT64 handle); /* NULL: no classify 
 /* After the classify: TRUE when a callout pended it; `resume` then runs once, maybe before this returns. */
 BOOL context_pended(struct classify_context *context, classify_resume resume, void *owner);
 void context_release(struct classify_context *context); /* the classify's own reference */
+struct layer_fact;
+void context_check_released(const struct classify_context *context, const struct layer_fact *layer); /* W128, when a classify is over */
 unsigned context_outstanding(const struct callout *callout);
 
 /* ---- reauthorization (reauthorize.c) ---- */

@@ -42,6 +42,19 @@ struct classify_context *context_of_handle(UINT64 handle)
     return context;
 }
 
+void context_check_released(const struct classify_context *context, const struct layer_fact *layer)
+{
+    struct origin made = {0};
+    void *handle = (void *)(uintptr_t)context->id;
+    if (!context->handles || context->was_pended) /* else it is still being released (W169) */
+        return;
+    held_find(HOLD_CLASSIFY, handle, &made, NULL);
+    contract_broken_at("W128", "FwpsAcquireClassifyHandle0", &made, "%ld classify handle(s) were not released when the classify at %s was over: each needs one FwpsReleaseClassifyHandle0",
+                       context->handles, layer->name);
+    while (held_drop(HOLD_CLASSIFY, handle))
+        ;
+}
+
 void context_release(struct classify_context *context)
 {
     AcquireSRWLockExclusive(&handle_lock);
@@ -90,7 +103,7 @@ NTSTATUS NTAPI FwpsAcquireClassifyHandle0(void *classify_context, UINT32 flags, 
     if (!handle || !context)
         return STATUS_INVALID_PARAMETER;
     if (flags)
-        model_lint("FwpsAcquireClassifyHandle0 with reserved flags 0x%x", flags);
+        contract_broken("W128", "FwpsAcquireClassifyHandle0", "the flags are 0x%x: they are reserved, 0 is wanted", flags);
     AcquireSRWLockExclusive(&handle_lock);
     struct classify_context *c = contexts;
     while (c && c != context)
@@ -103,7 +116,9 @@ NTSTATUS NTAPI FwpsAcquireClassifyHandle0(void *classify_context, UINT32 flags, 
     }
     ReleaseSRWLockExclusive(&handle_lock);
     if (!c)
-        model_lint("W128: FwpsAcquireClassifyHandle0 with a classifyContext of no classify in progress");
+        contract_broken("W128", "FwpsAcquireClassifyHandle0", "the classifyContext is of no classify in progress: the one that classifyFn was given is wanted");
+    else
+        held_add(HOLD_CLASSIFY, (void *)(uintptr_t)*handle, 0, 0);
     return c ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
 }
 
@@ -115,10 +130,12 @@ void NTAPI FwpsReleaseClassifyHandle0(UINT64 handle)
     if (held)
         context->handles--;
     ReleaseSRWLockExclusive(&handle_lock);
-    if (held)
+    if (held) {
+        held_drop(HOLD_CLASSIFY, (void *)(uintptr_t)handle);
         context_release(context);
-    else
-        model_lint("W128: FwpsReleaseClassifyHandle0 of 0x%llx, which is not acquired", handle);
+    } else {
+        contract_broken("W128", "FwpsReleaseClassifyHandle0", "0x%llx is no classify handle, or was released as often as it was acquired", handle);
+    }
 }
 
 /* The layers of FwpsPendClassify0 (W164). */
@@ -150,11 +167,13 @@ NTSTATUS NTAPI FwpsPendClassify0(UINT64 handle, UINT64 filter_id, UINT32 flags, 
     }
     ReleaseSRWLockExclusive(&handle_lock);
     if (flags)
-        model_lint("FwpsPendClassify0 with reserved flags 0x%x", flags);
+        contract_broken("W164", "FwpsPendClassify0", "the flags are 0x%x: they are reserved, 0 is wanted", flags);
     if (!running)
-        model_lint("W173: FwpsPendClassify0 with 0x%llx, which is no handle of a classify in progress that is not pended yet", handle);
+        contract_broken("W173", "FwpsPendClassify0", "0x%llx is no handle of a classify in progress that is not pended yet", handle);
     else if (other_filter)
-        model_lint("FwpsPendClassify0 with filter id %llu, which is not that of the classify", filter_id);
+        contract_broken("W164", "FwpsPendClassify0", "the filter id is %llu: the filterId of the filter that classifyFn was called for is wanted", filter_id);
+    if (!status)
+        held_add(HOLD_PENDED_CLASSIFY, (void *)(uintptr_t)handle, 0, 0);
     return status;
 }
 
@@ -172,13 +191,14 @@ void NTAPI FwpsCompleteClassify0(UINT64 handle, UINT32 flags, const FWPS_CLASSIF
     }
     ReleaseSRWLockExclusive(&handle_lock);
     if (flags)
-        model_lint("FwpsCompleteClassify0 with reserved flags 0x%x", flags);
+        contract_broken("W167", "FwpsCompleteClassify0", "the flags are 0x%x: they are reserved, 0 is wanted", flags);
     if (!pended) {
-        model_lint("W173: FwpsCompleteClassify0 with 0x%llx, which is no pended classify or was completed before", handle);
+        contract_broken("W173", "FwpsCompleteClassify0", "0x%llx is no pended classify, or was completed before: each is completed once", handle);
         return;
     }
+    held_drop(HOLD_PENDED_CLASSIFY, (void *)(uintptr_t)handle);
     if (shallow)
-        model_lint("W168: FwpsCompleteClassify0 with the classifyOut of the classify itself, wanted a copy of it");
+        contract_broken("W168", "FwpsCompleteClassify0", "the classifyOut is the one that classifyFn was given: a copy of it is wanted");
     if (aside)
         context->resume(context, context->owner);
     context_release(context);

@@ -51,6 +51,8 @@ static struct thread *thread_new(void)
     }
     record->irql = 0;
     record->depth = 0;
+    record->regions = 0;
+    record->conduct = NULL;
     FlsSetValue(slot_index(), record);
     return record;
 }

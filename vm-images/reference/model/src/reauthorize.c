@@ -138,7 +138,7 @@ BOOL ale_held_inbound(struct packet *packet, struct flow **flow, BOOL injected)
     BOOL absorb;
     if (f->held == HELD_PENDED) {
         if (injected && !f->outbound)
-            model_lint("W180: the packet of flow %llu was injected before FwpsCompleteOperation0", f->id);
+            contract_broken_at("W180", "FwpsInjectTransportReceiveAsync0", &packet->injected_by, "the packet of a pended operation was injected before FwpsCompleteOperation0 was called for it");
         return FALSE;
     }
     if (!injected) { /* the peer sends again; what was completed never came */

@@ -6,9 +6,9 @@
  */
 #include <string.h>
 
-#include "model.h"
+#include "conduct.h"
 
-enum { REAUTHORIZE_IF_MODIFIED_BY_OTHERS = 1, BLOB_MAGIC = 0x52504657 };
+enum { REAUTHORIZE_IF_MODIFIED_BY_OTHERS = 1, BLOB_MAGIC = 0x52504657, HANDLES_PLAUSIBLE = 9 };
 
 struct redirect_handle {
     struct redirect_handle *next;
@@ -41,8 +41,11 @@ NTSTATUS NTAPI FwpsRedirectHandleCreate0(const GUID *provider, UINT32 flags, HAN
 {
     if (!handle)
         return STATUS_INVALID_PARAMETER;
+    const NET_BUFFER_LIST *shown;
     if (flags)
-        model_lint("FwpsRedirectHandleCreate0 with reserved flags 0x%x", flags);
+        contract_broken("W118", "FwpsRedirectHandleCreate0", "the flags are 0x%x: they are reserved, 0 is wanted", flags);
+    if (contract_in_classify(&shown))
+        contract_broken("W119", "FwpsRedirectHandleCreate0", "a redirect handle was created in classifyFn: one is to be created once and kept");
     struct redirect_handle *made = mem_alloc(sizeof *made);
     if (provider)
         made->provider = *provider;
@@ -51,6 +54,10 @@ NTSTATUS NTAPI FwpsRedirectHandleCreate0(const GUID *provider, UINT32 flags, HAN
     made->next = handles;
     handles = made;
     ReleaseSRWLockExclusive(&redirect_lock);
+    held_add(HOLD_REDIRECT, made, 0, 0);
+    unsigned alike = held_alike(HOLD_REDIRECT, made);
+    if (alike == HANDLES_PLAUSIBLE)
+        contract_broken("W119", "FwpsRedirectHandleCreate0", "the driver holds %u redirect handles: one is to be created once and kept, not one for each connection", alike);
     *handle = made;
     return STATUS_SUCCESS;
 }
@@ -67,7 +74,9 @@ void NTAPI FwpsRedirectHandleDestroy0(HANDLE handle)
         }
     ReleaseSRWLockExclusive(&redirect_lock);
     if (!found)
-        model_lint("FwpsRedirectHandleDestroy0 of an unknown handle");
+        contract_broken("W119", "FwpsRedirectHandleDestroy0", "the handle is none of FwpsRedirectHandleCreate0, or was destroyed before");
+    else
+        held_drop(HOLD_REDIRECT, found);
     mem_free(found);
 }
 
@@ -82,16 +91,20 @@ NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter
                                                     FWPS_CLASSIFY_OUT0 *out)
 {
     struct classify_context *context = context_of_handle(handle);
-    (void)flags;
+    if (flags)
+        contract_broken("W131", "FwpsAcquireWritableLayerDataPointer0", "the flags are 0x%x: 0 is wanted", flags);
+    if (context && context->writable)
+        contract_broken("W132", "FwpsAcquireWritableLayerDataPointer0", "a pointer was acquired again before FwpsApplyModifiedLayerData0 was called with the one before");
     if (!context || !context->request || !data || context->writable)
         return STATUS_INVALID_PARAMETER;
     context->writable = request_copy(context->request);
     context->writable->previousVersion = context->modified ? context->request : NULL;
     context->writable_filter = filter_id;
+    origin_capture(&context->acquired, FRAMES_KEPT);
     *data = context->writable;
     if (out) { /* W129 */
         if (filter_id != out->filterId)
-            model_lint("FwpsAcquireWritableLayerDataPointer0 with filter id %llu instead of %llu", filter_id, out->filterId);
+            contract_broken("W131", "FwpsAcquireWritableLayerDataPointer0", "the filter id is %llu: %llu is wanted, the filterId of the filter that classifyFn was called for", filter_id, out->filterId);
         out->actionType = ACTION_BLOCK;
         out->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
     }
@@ -102,26 +115,34 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
 {
     struct classify_context *context = context_of_handle(handle);
     if (!context || !data || data != context->writable) {
-        model_lint("FwpsApplyModifiedLayerData0 with a pointer that was not acquired");
+        contract_broken("W132", "FwpsApplyModifiedLayerData0", "the pointer is none that was acquired and not yet applied: once for each pointer of FwpsAcquireWritableLayerDataPointer0");
         return;
     }
     if ((flags & REAUTHORIZE_IF_MODIFIED_BY_OTHERS) && context->was_pended)
         context->watch_filter = context->writable_filter;
     else if (flags)
-        model_lint("W170: FwpsApplyModifiedLayerData0 with flags 0x%x in a classify that is not pended", flags);
+        contract_broken("W170", "FwpsApplyModifiedLayerData0", "the flags are 0x%x in a classify that is not pended: 0 is wanted there", flags);
     FWPS_CONNECT_REQUEST0 *made = context->writable;
     context->writable = NULL;
     if (memcmp(&made->localAddressAndPort, &context->request->localAddressAndPort, sizeof made->localAddressAndPort)) {
-        model_lint("a callout changed localAddressAndPort at a connect redirect layer");
+        contract_broken("W135", "FwpsApplyModifiedLayerData0", "localAddressAndPort was changed at a connect redirect layer: that may be done at the bind redirect layers only");
         made->localAddressAndPort = context->request->localAddressAndPort;
     }
     BOOL same = !memcmp(&made->remoteAddressAndPort, &context->request->remoteAddressAndPort, sizeof(SOCKADDR_IN6)) &&
                 made->localRedirectHandle == context->request->localRedirectHandle &&
                 made->localRedirectTargetPID == context->request->localRedirectTargetPID;
+    void *given = made->localRedirectContext;
+    if (given == context->request->localRedirectContext)
+        given = NULL; /* of the version before */
+    if (given && !held_hand_over(given) && pool_watched)
+        contract_broken("W141", "FwpsApplyModifiedLayerData0", "localRedirectContext does not point at a block of pool memory of the driver: the engine takes it over and frees it");
     if (same) { /* nothing was changed: no new version */
+        redirect_free_context(given);
         mem_free(made);
         return;
     }
+    conduct_redirected();
+    origin_capture(&context->applied, FRAMES_KEPT);
     made->modifierFilterId = context->writable_filter;
     made->previousVersion = context->modified ? context->request : NULL;
     if (!context->modified)
@@ -145,11 +166,18 @@ void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST
 
 BOOL redirect_end(struct classify_context *context)
 {
-    if (context->handles && !context->was_pended) /* else it is still being released (W169) */
-        model_lint("W128: %ld classify handles were not released", context->handles);
+    context_check_released(context, layer_by_id(context->layer));
     if (context->writable)
-        model_lint("W132: writable layer data was acquired and never applied: the connection is blocked");
+        contract_broken_at("W132", "FwpsAcquireWritableLayerDataPointer0", &context->acquired, "writable layer data was acquired and never applied: the connection is blocked; each pointer needs one FwpsApplyModifiedLayerData0");
     return !context->writable;
+}
+
+void redirect_free_context(void *block)
+{
+    if (!block || !model_free_pool)
+        return;
+    held_by_engine(block, TRUE);
+    model_free_pool(block);
 }
 
 void redirect_dispose(struct classify_context *context)
@@ -158,6 +186,8 @@ void redirect_dispose(struct classify_context *context)
     context->writable = NULL;
     for (FWPS_CONNECT_REQUEST0 *r = context->request, *next; r; r = next) {
         next = r->previousVersion;
+        if (!next || next->localRedirectContext != r->localRedirectContext) /* a version begins as a copy */
+            redirect_free_context(r->localRedirectContext);
         mem_free(r);
     }
     records_free(&context->records);
@@ -169,16 +199,17 @@ UINT32 NTAPI FwpsQueryConnectionRedirectState0(HANDLE records_handle, HANDLE han
 {
     const struct redirect_records *records = records_handle;
     UINT64 id = handle_id(handle);
-    if (!records || !records->count)
-        return 0;
-    for (unsigned i = records->count; i-- > 0;) {
+    UINT32 state = records && records->count ? 2 : 0;
+    for (unsigned i = state ? records->count : 0; i-- > 0;) {
         if (!id || records->record[i].handle != id)
             continue;
         if (out)
             *out = records->record[i].context;
-        return i == records->count - 1 ? 1 : 3;
+        state = i == records->count - 1 ? 1 : 3;
+        break;
     }
-    return 2;
+    conduct_asked_redirect(state);
+    return state;
 }
 
 /* ---- records as bytes, for the proxy ---- */

@@ -205,10 +205,13 @@ NTSTATUS NTAPI FwpmEngineOpen0(const wchar_t *server, UINT32 service, void *iden
     if (!engine)
         return STATUS_FWP_NULL_POINTER;
     if (server)
-        model_lint("FwpmEngineOpen0 with a server name: it must be NULL");
+        contract_broken("W068", "FwpmEngineOpen0", "a server name is given: NULL is wanted");
     if (service != AUTHN_WINNT && service != AUTHN_DEFAULT)
-        model_lint("FwpmEngineOpen0 with authentication service %u: RPC_C_AUTHN_WINNT or RPC_C_AUTHN_DEFAULT", service);
-    return session_open(wanted, NULL, engine);
+        contract_broken("W068", "FwpmEngineOpen0", "the authentication service is %u: RPC_C_AUTHN_WINNT or RPC_C_AUTHN_DEFAULT is wanted", service);
+    NTSTATUS status = session_open(wanted, NULL, engine);
+    if (!status)
+        held_add(HOLD_SESSION, *engine, 0, 0);
+    return status;
 }
 
 NTSTATUS NTAPI FwpmTransactionBegin0(HANDLE engine, UINT32 flags)
@@ -299,6 +302,7 @@ NTSTATUS NTAPI FwpmEngineClose0(HANDLE engine)
     subscriptions_end(session);
     ReleaseSRWLockExclusive(&store_lock);
     enumerations_free(session);
+    held_drop(HOLD_SESSION, session);
     mem_free(session->definition);
     mem_free(session);
     return STATUS_SUCCESS;

@@ -267,6 +267,8 @@ static void free_object(enum kind kind, struct object *object)
         provider_context_release((struct provider_context *)object);
         return;
     }
+    held_drop(HOLD_CALLOUT_OBJECT, object);
+    held_drop(HOLD_SUBLAYER, object);
     security_free(object);
     mem_free(object->definition);
     object->definition = NULL;
