@@ -101,6 +101,7 @@ def _parse(text: str) -> Breach | None:
     if (
         not _RULE.fullmatch(rule)
         or not _CALL.fullmatch(call)
+        or isinstance(count, bool)
         or not 1 <= count <= _COUNT_MAX
         or not words.isprintable()
         or len(words) > _TEXT_MAX

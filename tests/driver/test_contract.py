@@ -59,6 +59,7 @@ def test_rules_of_the_kernel_are_known(rule: str) -> None:
         {"count": 0},
         {"count": -1},
         {"count": "1"},
+        {"count": True},
         {"count": 10**30},
         {"text": "a\x1b[2Jb"},
         {"text": "x" * 401},
