@@ -70,7 +70,7 @@ static void NTAPI work_now(DEVICE_OBJECT *device, void *context)
     work->function(work->context);
     IoFreeWorkItem(work->item);
     ExFreePoolWithTag(work, TAG);
-    if (InterlockedDecrement(&working) == 0)
+    if (InterlockedDecrement(&working) == 0) /* a jump: nothing here runs after it, the driver may be unmapped (-foptimize-sibling-calls) */
         KeSetEvent(&idle, IO_NO_INCREMENT, FALSE);
 }
 

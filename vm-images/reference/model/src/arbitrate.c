@@ -99,7 +99,7 @@ static void call_classify(struct callout *callout, struct filter *filter, const 
     if (thread->means_to_modify && !(out->actionType == ACTION_BLOCK && (out->flags & OUT_FLAG_ABSORB) && !(out->rights & RIGHT_ACTION_WRITE)))
         contract_broken_at("W268", "classifyFn", &where, "at %s it referenced the packet to modify it and answered action 0x%x, flags 0x%x, rights 0x%x: BLOCK with ABSORB and without FWPS_RIGHT_ACTION_WRITE is wanted",
                            what->layer->name, out->actionType, out->flags, out->rights);
-    irql_leave(before, what->irql, "classifyFn");
+    irql_leave(before, what->irql, "classifyFn", callout->functions.classifyFn);
 }
 
 /* What a callout's answer to a filter of this kind amounts to. */

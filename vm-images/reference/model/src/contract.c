@@ -20,7 +20,7 @@ static struct driver {
     char name[40];
 } drivers[DRIVERS];
 static struct site {
-    const char *rule, *call;
+    const char *rule, *call, *sentence;
     const void *at, *image;
     ULONG count;
 } sites[SITES];
@@ -106,8 +106,8 @@ struct origin origin_of_function(const void *function)
     return origin;
 }
 
-/* How often this place has broken this rule, this time included. */
-static ULONG count_site(const char *rule, const char *call, const struct origin *where)
+/* How often this place has broken this rule in this way, this time included. */
+static ULONG count_site(const char *rule, const char *call, const char *sentence, const struct origin *where)
 {
     const void *at = where->count ? where->frame[0] : NULL;
     ULONG count = 0;
@@ -115,8 +115,8 @@ static ULONG count_site(const char *rule, const char *call, const struct origin 
     for (unsigned i = 0; i < SITES && !count; i++) {
         struct site *s = &sites[i];
         if (!s->rule)
-            *s = (struct site){rule, call, at, where->image, 0};
-        if (s->at == at && !strcmp(s->rule, rule) && !strcmp(s->call, call))
+            *s = (struct site){rule, call, sentence, at, where->image, 0};
+        if (s->at == at && s->sentence == sentence && !strcmp(s->rule, rule) && !strcmp(s->call, call))
             count = ++s->count;
     }
     ReleaseSRWLockExclusive(&contract_lock);
@@ -143,11 +143,11 @@ static int put_stack(char *out, int room, const struct origin *where)
     return at;
 }
 
-void contract_report(const char *rule, const char *call, const struct origin *where, const char *text)
+static void report(const char *rule, const char *call, const char *sentence, const struct origin *where, const char *text)
 {
     char line[LINE], words[TEXT], stack[FRAMES_KEPT * 64 + 64];
     COUNT(lint);
-    ULONG count = count_site(rule, call, where); /* 0: too many places to tell all */
+    ULONG count = count_site(rule, call, sentence, where); /* 0: too many places to tell all */
     if (!is_power_of_ten(count))
         return;
     unsigned i = 0;
@@ -178,13 +178,13 @@ void contract_broken(const char *rule, const char *call, const char *format, ...
     struct origin where;
     WORDS(format);
     origin_capture(&where, FRAMES_KEPT);
-    contract_report(rule, call, &where, text);
+    report(rule, call, format, &where, text);
 }
 
 void contract_broken_at(const char *rule, const char *call, const struct origin *where, const char *format, ...)
 {
     WORDS(format);
-    contract_report(rule, call, where, text);
+    report(rule, call, format, where, text);
 }
 
 static void broken_text(const char *rule, const char *call, const char *text)

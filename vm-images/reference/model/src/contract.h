@@ -25,7 +25,6 @@ struct origin origin_of_function(const void *function);
 #define RULE_POOL "K-POOL" /* pool memory is freed once, with its tag, before the driver is unloaded */
 #define RULE_REGION "K-REGION" /* every critical region that a function enters it leaves */
 
-void contract_report(const char *rule, const char *call, const struct origin *where, const char *text);
 /* By the driver that is on the stack. The sentence says what was seen and what is wanted. */
 void contract_broken(const char *rule, const char *call, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* By a function that has returned, or by whoever made an object. */

@@ -280,7 +280,7 @@ static void complete(const struct job *job, NET_BUFFER_LIST *nbl)
         return;
     UINT32 before = irql_enter(IRQL_DISPATCH); /* as from a miniport's send completion or a receive DPC (W246) */
     job->complete(job->complete_context, nbl, TRUE);
-    irql_leave(before, IRQL_DISPATCH, "completionFn");
+    irql_leave(before, IRQL_DISPATCH, "completionFn", job->complete);
 }
 
 /* One list and its completion; of a chain at the MAC layers the first list alone, then the rest (W270). */

@@ -22,7 +22,7 @@ UINT32 irql_set(UINT32 level)
     return old;
 }
 
-/* Runs a driver's function: irql_enter before it, irql_leave after it with what irql_enter gave back. */
+/* Runs a driver's function: irql_enter before it, irql_leave after it with what irql_enter gave back and the function. */
 UINT32 irql_enter(UINT32 level)
 {
     struct thread *thread = thread_now();
@@ -31,12 +31,13 @@ UINT32 irql_enter(UINT32 level)
     return now;
 }
 
-void irql_leave(UINT32 before, UINT32 level, const char *function)
+void irql_leave(UINT32 before, UINT32 level, const char *function, const void *code)
 {
+    struct origin where = origin_of_function(code);
     UINT32 expected = level > before ? level : before;
     UINT32 now = irql_set(before);
     if (now != expected)
-        contract_broken(RULE_IRQL, function, "it returned at IRQL %u: %u is wanted, at which it was called", now, expected);
+        contract_broken_at(RULE_IRQL, function, &where, "it returned at IRQL %u: %u is wanted, at which it was called", now, expected);
 }
 
 void irql_require_passive(const char *function)

@@ -63,7 +63,7 @@ enum { IRQL_PASSIVE = 0, IRQL_DISPATCH = 2 };
 UINT32 irql_now(void);
 UINT32 irql_set(UINT32 level); /* gives back the level before */
 UINT32 irql_enter(UINT32 level);
-void irql_leave(UINT32 before, UINT32 level, const char *function);
+void irql_leave(UINT32 before, UINT32 level, const char *function, const void *code);
 void irql_require_passive(const char *function);
 
 /* Frees a block that a driver allocated from pool (localRedirectContext); set by the driver shell. */
@@ -352,7 +352,7 @@ HANDLE pool_make(BOOL net_buffers);
 BOOL pool_has_net_buffers(HANDLE pool);
 
 /* ---- packets (packet.c, ipv6.c, icmp.c) ---- */
-enum { HEADROOM = 128, ETHERNET = 14, ICMP_HEADER = 8 };
+enum { HEADROOM = 130, ETHERNET = 14, ICMP_HEADER = 8 };
 struct packet {
     NET_BUFFER_LIST *nbl;
     uint8_t *frame; /* Ethernet header, inside the NBL's buffer */

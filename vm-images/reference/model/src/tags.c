@@ -33,7 +33,7 @@ static void tell(const struct nbl_tag *tag, UINT32 event, NET_BUFFER_LIST *chang
         return;
     UINT32 before = irql_enter(irql_now());
     tag->notify(event, &tag->block->nbl, changed, tag->layer, tag->context, tag->tag);
-    irql_leave(before, before, "the notifyFn of a tagged packet");
+    irql_leave(before, before, "the notifyFn of a tagged packet", tag->notify);
 }
 
 static void unlink_tag(struct nbl_tag *tag)
