@@ -49,6 +49,7 @@ from harness.waiting import Deadline
 
 _SNAPSHOT = "warm"
 _ANSWER_SECONDS = 20.0
+_UNLOADED = "wfp-hil: unloaded: "  # said by the model behind all that a driver left
 _ALIVE_SECONDS = 10.0
 _BOOTED_SECONDS = 15.0
 _DUMP_SECONDS = 600.0
@@ -95,6 +96,15 @@ class Bench(Protocol):
     def serial_size(self) -> int:
         """Bytes the serial console has said so far."""
 
+    def reports_start(self) -> int:
+        """Where on the serial console the reports for the scenario that begins are from; asked once a scenario.
+
+        The first one has those of the driver's load as well.
+        """
+
+    def unload(self) -> None:
+        """Stop the driver; what it has left behind is on the serial console then."""
+
     def save_dumps(self, folder: Path) -> None:
         """After a crash: put what the guest has of it into the folder; the guest is worn out afterwards."""
 
@@ -114,6 +124,7 @@ class GuestBench:
         self._profile, self._image = profile, image
         self._guest_stack = ExitStack()
         self._serial_mark = 0
+        self._load_mark: int | None = None
         self.stations = Stations.beside(profile.network, link, guest_mac=nic_mac(0))
         self.guest: Guest
         self.service: DriverService
@@ -136,6 +147,7 @@ class GuestBench:
                 with self.guest.held():
                     self.machine.keep_booted()
         self.facts["accelerator"] = self.machine.accelerator.kind
+        self._load_mark = self.serial_size()
         self._prepare(deploy_driver=True)
         with self.guest.held():
             self.machine.save_snapshot(_SNAPSHOT)
@@ -181,6 +193,19 @@ class GuestBench:
     def serial_size(self) -> int:
         """Bytes the serial console has said so far."""
         return self.machine.serial.size()
+
+    def reports_start(self) -> int:
+        """Where on the serial console the reports for the scenario that begins are from."""
+        load, self._load_mark = self._load_mark, None
+        return self.serial_size() if load is None else load
+
+    def unload(self) -> None:
+        """Stop the driver; what it has left behind is on the serial console then."""
+        mark = self.serial_size()
+        if not self.driver_runs():
+            return
+        self.service.stop()
+        self.machine.serial.wait_for(_UNLOADED, Deadline(_ANSWER_SECONDS), since=mark, check=self.check)
 
     def save_dumps(self, folder: Path) -> None:
         """After a crash: have Windows go on with its dump, and put it into the folder."""
@@ -233,6 +258,8 @@ class GuestBench:
 
     def _enter(self, *, deploy_driver: bool) -> None:
         self._connect()
+        if deploy_driver:
+            self._load_mark = self.serial_size()
         self._prepare(deploy_driver=deploy_driver)
 
     def _connect(self, *, seconds: float = _ANSWER_SECONDS * 3) -> None:

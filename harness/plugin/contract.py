@@ -78,9 +78,13 @@ class ContractLog:
             lines += [f"    in {self._place(frame)}" for frame in breach.stack[:_FRAMES_TOLD]]
         return lines
 
-    def records(self, breaches: Sequence[Breach]) -> tuple[dict[str, object], ...]:
-        """The breaches as results.jsonl has them."""
-        return tuple(asdict(breach) | {"stack": [self._place(frame) for frame in breach.stack]} for breach in breaches)
+    def records(self, breaches: Sequence[Breach], expected: Sequence[str]) -> tuple[dict[str, object], ...]:
+        """The breaches as results.jsonl has them; `on_purpose` are those that the scenario is marked with."""
+        return tuple(
+            asdict(breach)
+            | {"stack": [self._place(frame) for frame in breach.stack], "on_purpose": breach.rule in expected}
+            for breach in breaches
+        )
 
     def _await(self, expected: Sequence[str]) -> tuple[Breach, ...]:
         """The port may be a moment behind what the guest has written to it."""

@@ -28,7 +28,7 @@ class Scene:
         self.steps: list[StepEvent] = []
         self.problem: BaseException | None = None
         self.serial_start = bench.serial_size()
-        self.contract = ContractLog(bench.serial_log, self.serial_start, bench.driver_file)
+        self.contract = ContractLog(bench.serial_log, bench.reports_start(), bench.driver_file)
 
     def check(self, *, may_stop_driver: bool) -> None:
         """What must hold after every scenario; raises ExpectationFailed, or what the bench finds broken."""
@@ -49,8 +49,11 @@ class Scene:
         check_stats(settled.stats, self.trace)
 
     def check_contract(self, expected: Sequence[str]) -> None:
-        """The driver kept its contract, but for the rules that the scenario breaks on purpose."""
-        against = self.contract.judge(expected, wait=self.bench.facts.get("contract") == "checked")
+        """The driver kept its contract until it was unloaded, but for the rules that the scenario breaks on purpose."""
+        reports = self.bench.facts.get("contract") == "checked"
+        if reports:
+            self.bench.unload()
+        against = self.contract.judge(expected, wait=reports)
         if against is not None:
             raise ExpectationFailed(against)
 

@@ -249,7 +249,7 @@ class Run:
             message=current.message,
             details=current.details,
             complaints=said,
-            breaches=scene.contract.records(breaches) if scene is not None else (),
+            breaches=scene.contract.records(breaches, expected_of(current.item)) if scene is not None else (),
             folder=current.folder,
             started=current.started,
             seconds=current.seconds,

@@ -22,7 +22,7 @@ class Attempt:
     """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong.
 
     `complaints` are what the guest said on its serial port of what it does not model, `breaches` the rules that the
-    driver broke (`rule`, `call`, `text`, `count`, `stack`), both also where the scenario passed.
+    driver broke (`rule`, `call`, `text`, `count`, `stack`, `on_purpose`), both also where the scenario passed.
     """
 
     scenario: str

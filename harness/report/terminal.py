@@ -88,8 +88,8 @@ class LiveView:
         line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
-        elif attempt.breaches:
-            line.append("\n           the driver broke its contract: " + _rules_of(attempt))
+        elif unwanted := _rules_of(attempt):
+            line.append("\n           the driver broke its contract: " + unwanted)
         self._console.print(line, soft_wrap=True)
 
     def summary(self, attempts: Sequence[Attempt], guest: str, out: str, error: HarnessError | None = None) -> None:
@@ -119,4 +119,4 @@ class LiveView:
 
 
 def _rules_of(attempt: Attempt) -> str:
-    return ", ".join(f"{breach['rule']} {breach['call']}" for breach in attempt.breaches)
+    return ", ".join(f"{b['rule']} {b['call']}" for b in attempt.breaches if not b["on_purpose"])

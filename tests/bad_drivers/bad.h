@@ -38,7 +38,8 @@ struct misdeed {
     BOOLEAN unlawful_objects; /* the session is not dynamic, and what it added it leaves behind */
     UINT32 callout_flags;
 };
-extern const struct misdeed misdeeds_of_handles[], misdeeds_of_packets[], misdeeds_of_answers[], misdeeds_of_redirects[], misdeeds_of_kernel[];
+extern const struct misdeed misdeeds_of_handles[], misdeeds_of_packets[], misdeeds_of_answers[], misdeeds_of_redirects[], misdeeds_of_pends[],
+    misdeeds_of_kernel[];
 
 extern BOOLEAN bad; /* whether to do it */
 extern DRIVER_OBJECT *the_driver;

@@ -2,7 +2,7 @@
 #include "bad.h"
 
 #define AT(name) .layer = FWPS_LAYER_##name, .key = &FWPM_LAYER_##name
-enum { MEGABYTE = 1024 * 1024, LISTS = 10, HEADERS = 28, FLOW_VALUE = 0x77, ROUNDS = 5 };
+enum { MEGABYTE = 1024 * 1024, LISTS = 10, HEADERS = 28, FLOW_VALUE = 0x77, ROUNDS = 5, HELLO = HEADERS + 5 };
 
 static NET_BUFFER_LIST *kept;
 static LONG once, rounds;
@@ -135,6 +135,21 @@ static void unload_megabytes(void)
 }
 
 /* ---- injection ---- */
+/* What is injected comes back on another thread: the filter has to be there until it has. */
+static KEVENT seen_again;
+
+static void load_seen(void)
+{
+    KeInitializeEvent(&seen_again, NotificationEvent, FALSE);
+}
+
+static void unload_seen(void)
+{
+    LARGE_INTEGER timeout;
+    timeout.QuadPart = -20 * 10000000LL;
+    KeWaitForSingleObject(&seen_again, Executive, KernelMode, FALSE, &timeout);
+}
+
 static void NTAPI own_done(void *context, NET_BUFFER_LIST *list, BOOLEAN dispatch)
 {
     UNREFERENCED_PARAMETER(context);
@@ -246,6 +261,31 @@ static void freed_while_injected(struct call *call)
     call->out->flags |= FWPS_CLASSIFY_OUT_FLAG_ABSORB;
 }
 
+/* The completed list is the driver's; once it has freed it, it is nobody's. */
+static void use_completed(struct call *call)
+{
+    NET_BUFFER_LIST *list;
+    if (FwpsQueryPacketInjectionState0(network, call->packet, NULL) == FWPS_PACKET_INJECTED_BY_SELF) {
+        KeSetEvent(&seen_again, IO_NO_INCREMENT, FALSE);
+        return;
+    }
+    if (!first() || !NT_SUCCESS(FwpsAllocateCloneNetBufferList0(call->packet, NULL, NULL, 0, &list)))
+        return;
+    kept = list;
+    if (!NT_SUCCESS(FwpsInjectNetworkSendAsync0(network, NULL, 0, UNSPECIFIED_COMPARTMENT_ID, list, clone_done, NULL)))
+        FwpsFreeCloneNetBufferList0(list, 0);
+    pass(call, FWP_ACTION_BLOCK);
+}
+
+static void unload_completed(void)
+{
+    unload_seen();
+    FwpsInjectionHandleDestroy0(network); /* waits for completionFn */
+    network = NULL;
+    if (bad)
+        FwpsQueryPacketInjectionState0(transport, kept, NULL);
+}
+
 static void receive_unauthorized(struct call *call)
 {
     ULONG back = call->metadata->ipHeaderSize + call->metadata->transportHeaderSize;
@@ -275,8 +315,11 @@ static void block_own(struct call *call)
     if (state == FWPS_PACKET_INJECTED_BY_SELF) {
         if (bad)
             pass(call, FWP_ACTION_BLOCK);
+        KeSetEvent(&seen_again, IO_NO_INCREMENT, FALSE);
         return;
     }
+    if (!first())
+        return;
     if (!NT_SUCCESS(FwpsAllocateCloneNetBufferList0(call->packet, NULL, NULL, 0, &list)))
         return;
     if (!NT_SUCCESS(FwpsInjectNetworkSendAsync0(network, NULL, 0, UNSPECIFIED_COMPARTMENT_ID, list, clone_done, NULL)))
@@ -284,34 +327,21 @@ static void block_own(struct call *call)
     pass(call, FWP_ACTION_BLOCK);
 }
 
-static KEVENT rounds_over;
-
-static void load_loop(void)
-{
-    KeInitializeEvent(&rounds_over, NotificationEvent, !bad);
-}
-
-static void unload_loop(void)
-{
-    LARGE_INTEGER timeout;
-    timeout.QuadPart = -20 * 10000000LL;
-    KeWaitForSingleObject(&rounds_over, Executive, KernelMode, FALSE, &timeout);
-}
-
-/* Copies what it sees without asking whose it is, a few times over. */
+/* Copies what it sees without asking whose it is, a few times over: one packet of the traffic. */
 static void loop(struct call *call)
 {
-    ULONG length = NET_BUFFER_DATA_LENGTH(NET_BUFFER_LIST_FIRST_NB(call->packet));
+    NET_BUFFER *buffer = NET_BUFFER_LIST_FIRST_NB(call->packet);
     NET_BUFFER_LIST *list;
-    if (!bad && FwpsQueryPacketInjectionState0(network, call->packet, NULL) != FWPS_PACKET_NOT_INJECTED)
+    UINT8 *data = NET_BUFFER_DATA_LENGTH(buffer) == HELLO ? NdisGetDataBuffer(buffer, HELLO, bytes, 1, 0) : NULL;
+    if (!data || data[HEADERS] != 'h')
         return;
-    if (InterlockedIncrement(&rounds) > ROUNDS) {
-        KeSetEvent(&rounds_over, IO_NO_INCREMENT, FALSE);
+    if ((!bad && FwpsQueryPacketInjectionState0(network, call->packet, NULL) != FWPS_PACKET_NOT_INJECTED) || ++rounds > ROUNDS) {
+        KeSetEvent(&seen_again, IO_NO_INCREMENT, FALSE);
         return;
     }
-    list = own(length);
-    if (NdisGetDataBuffer(NET_BUFFER_LIST_FIRST_NB(call->packet), length, bytes, 1, 0) != bytes)
-        RtlCopyMemory(bytes, NdisGetDataBuffer(NET_BUFFER_LIST_FIRST_NB(call->packet), length, bytes, 1, 0), length);
+    list = own(HELLO);
+    if (data != bytes)
+        RtlCopyMemory(bytes, data, HELLO);
     if (!NT_SUCCESS(FwpsInjectNetworkSendAsync0(network, NULL, 0, UNSPECIFIED_COMPARTMENT_ID, list, own_done, NULL)))
         free_own(list);
     pass(call, FWP_ACTION_BLOCK);
@@ -391,9 +421,10 @@ const struct misdeed misdeeds_of_packets[] = {
     {.name = "W249-no-arguments", .layer = 0xFFFF, .unload = unload_no_arguments},
     {.name = "W253-inline-tcp", AT(OUTBOUND_TRANSPORT_V4), .classify = inline_tcp},
     {.name = "W245-freed-while-injected", AT(OUTBOUND_IPPACKET_V4), .classify = freed_while_injected},
+    {.name = "W245-used-after-completion", AT(OUTBOUND_IPPACKET_V4), .load = load_seen, .classify = use_completed, .unload = unload_completed},
     {.name = "W254-not-authorized", AT(INBOUND_TRANSPORT_V4), .classify = receive_unauthorized},
-    {.name = "W258-own-blocked", AT(OUTBOUND_IPPACKET_V4), .classify = block_own},
-    {.name = "W258-loop", AT(OUTBOUND_IPPACKET_V4), .load = load_loop, .classify = loop, .unload = unload_loop},
+    {.name = "W258-own-blocked", AT(OUTBOUND_IPPACKET_V4), .load = load_seen, .classify = block_own, .unload = unload_seen},
+    {.name = "W258-loop", AT(OUTBOUND_IPPACKET_V4), .load = load_seen, .classify = loop, .unload = unload_seen},
     {.name = "W185-zero", AT(OUTBOUND_TRANSPORT_V4), .classify = zero_context, .unload = unload_flow},
     {.name = "W186-other-layer", AT(OUTBOUND_TRANSPORT_V4), .classify = other_layer, .unload = unload_flow},
     {.name = "W012-context", AT(OUTBOUND_TRANSPORT_V4), .classify = leave_context, .unload = unload_context},

@@ -14,6 +14,7 @@ import pytest
 
 from harness.report.coverage import names_of_checks
 from harness.wfp import rule, unknown_ids
+from tests.bad_drivers.test_bad_drivers import NAMES as BAD_DRIVERS
 from tests.mutations.workshop import MODEL, ROOT, Mutation, Workshop, read_mutations
 
 MUTATIONS = read_mutations()
@@ -33,7 +34,11 @@ def test_a_mutation_fits_the_sources(mutation: Mutation) -> None:
     assert source.count(mutation.find) == 1, f"in {mutation.file}: {mutation.find}"
     assert mutation.find != mutation.replace
     assert not unknown_ids(mutation.rules)
-    assert set(mutation.rules) <= {mention.rule for mention in names_of_checks(ROOT)}
+    if mutation.driver:
+        assert mutation.driver.partition("-")[2] in BAD_DRIVERS
+        assert mutation.driver.startswith("good-") or mutation.rules == (mutation.driver.split("-")[1],)
+    else:
+        assert set(mutation.rules) <= {mention.rule for mention in names_of_checks(ROOT)}
 
 
 def test_every_area_that_is_checked_has_two_mutations() -> None:
@@ -58,7 +63,11 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Iterator[Wo
 @pytest.mark.timeout(300)
 @each(TRIED)
 def test_a_fault_is_found(workshop: Workshop, mutation: Mutation) -> None:
-    """With the fault in the engine, a check of each rule that it breaks fails."""
+    """With the fault in the engine a check of each rule that it breaks fails; in the checker: a driver is misjudged."""
     with workshop.fault(mutation):
+        if mutation.driver:
+            told = workshop.told(mutation.driver)
+            assert bool(told & set(mutation.rules)) == mutation.driver.startswith("good-"), told
+            return
         failed = workshop.failed()
     assert set(mutation.rules) <= failed, f"{mutation.what}: the checks that fail are of {sorted(failed) or 'no rule'}"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.driver.contract import read_breaches
+
 ROOT = Path(__file__).parents[2]
 MODEL = Path("vm-images/reference/model")
 SECONDS = 60  # the checks take two, on a quiet host
@@ -28,6 +30,7 @@ class Mutation:
     replace: str
     sample: bool = False  # part of an ordinary test run
     oracle: bool = False  # the specification must find it, too
+    driver: str = ""  # of the checker of drivers: the one of tests/bad_drivers that shows it, "bad-..." or "good-..."
 
     @property
     def name(self) -> str:
@@ -44,7 +47,7 @@ class Workshop:
 
     def __init__(self, folder: Path, wine: Any) -> None:
         self.folder, self.wine = folder, wine
-        for part in (MODEL, Path("tests/model"), Path("drivers/include")):
+        for part in (MODEL, Path("tests/model"), Path("tests/bad_drivers"), Path("drivers/include")):
             shutil.copytree(ROOT / part, folder / part)
 
     def built(self, name: str) -> Path:
@@ -73,6 +76,17 @@ class Workshop:
         names = [found[1] for line in lines if (found := re.match(r"FAILED ((?:W\d+ )+)", line))]
         assert lines, "the checks did not run"
         return {name for words in names for name in words.split()}
+
+    def told(self, driver: str) -> set[str]:
+        """Rules that a driver of tests/bad_drivers is reported by."""
+        subprocess.run(["make", "-s", "-C", self.folder / MODEL, "bad"], capture_output=True, check=True)
+        rig, console = self.folder / MODEL / "build" / "bad", self.folder / "console.txt"
+        console.write_text("")
+        overrides = self.wine.environment["WINEDLLOVERRIDES"] + ";fwpkclnt.sys,ndis.sys=n"
+        environment = self.wine.environment | {"WINEDLLOVERRIDES": overrides, "WFP_MODEL_CONSOLE": str(console)}
+        command = [self.wine.program, rig / "bad_rig.exe", driver]
+        subprocess.run(command, cwd=rig, capture_output=True, timeout=SECONDS, check=True, env=environment)
+        return {breach.rule for breach in read_breaches(console)[0]}
 
     @contextlib.contextmanager
     def fault(self, mutation: Mutation) -> Iterator[None]:

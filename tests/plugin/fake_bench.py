@@ -62,6 +62,8 @@ class FakeBench:
         self.guest = self.machine = self.service = self.probe = SimpleNamespace()
         self.serial_log = Path(options.out) / "serial.log"
         self.serial_log.write_text("booted\n")
+        self.load_mark = None
+        self.says_at_unload = ""
         self.running = True
         self.broken: HarnessError | None = None
         self.fresh_fails: HarnessError | None = None
@@ -75,6 +77,16 @@ class FakeBench:
         self.running = True
         self.control = FakeControl(self) if self.options.driver is None else None
         self.stations = FakeStations()
+
+    def reports_start(self):
+        load, self.load_mark = self.load_mark, None
+        return self.serial_size() if load is None else load
+
+    def unload(self):
+        self.calls.append("unload")
+        with self.serial_log.open("a") as log:
+            log.write(self.says_at_unload)
+        self.running = False
 
     def save_dumps(self, folder):
         self.calls.append("dumps")

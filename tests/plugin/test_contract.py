@@ -52,16 +52,57 @@ def test_a_broken_contract_fails_a_scenario_whose_expectations_held(pytester: py
     assert "The driver broke its contract:" in message
     assert "W103 classifyFn: it left the right (3 times)" in message
     assert "in own.sys+0x12" in message
-    assert attempt["breaches"] == [REPORT]
+    assert attempt["breaches"] == [REPORT | {"on_purpose": False}]
     case = ET.parse(out / "junit.xml").find(".//testcase")  # our own file
     assert case is not None
     assert {p.get("name"): p.get("value") for p in case.iter("property")}["breaches"] == "W103 classifyFn"
 
 
+def test_what_is_left_behind_at_unload_fails_the_scenario(pytester: pytest.Pytester) -> None:
+    body = f"scene.bench.says_at_unload = 'wfp-hil: contract: ' + {json.dumps(REPORT)!r} + chr(10)"
+    code, attempt, _ = run(pytester, body, "--contract", "fail")
+
+    assert (code, attempt["outcome"], attempt["breaches"]) == (1, "FAIL", [REPORT | {"on_purpose": False}])
+
+
+def test_of_a_failure_the_driver_is_not_unloaded(pytester: pytest.Pytester) -> None:
+    _, attempt, _ = run(pytester, "breach(); scene.bench.says_at_unload = 'x'; assert 1 == 2", "--contract", "fail")
+
+    assert "assert 1 == 2" in str(attempt["message"])
+    assert "unload" not in (pytester.path / "results" / "bench.txt").read_text()
+
+
+def test_what_was_broken_at_load_is_told_with_the_first_scenario(pytester: pytest.Pytester) -> None:
+    line = "wfp-hil: contract: " + json.dumps(REPORT)
+    pytester.syspathinsert(Path(__file__).parent)
+    pytester.makeconftest(
+        f"""
+from contextlib import contextmanager
+from fake_bench import open_fake
+
+@contextmanager
+def loaded(options):
+    with open_fake(options) as bench:
+        bench.load_mark = bench.serial_size()
+        with bench.serial_log.open("a") as log:
+            log.write({line!r} + chr(10))
+        yield bench
+
+def pytest_wfp_open_bench(options):
+    return loaded(options)
+"""
+    )
+    pytester.makepyfile("def test_one(scene): pass\ndef test_two(scene): pass")
+    pytester.runpytest("--out", str(pytester.path / "results"), "--contract", "fail")
+    records = read_results(pytester.path / "results" / "results.jsonl")
+
+    assert [record["outcome"] for record in records if record["record"] == "result"] == ["FAIL", "PASS"]
+
+
 def test_told_alone_it_fails_nothing(pytester: pytest.Pytester) -> None:
     code, attempt, _ = run(pytester, "breach()")
 
-    assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT])
+    assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT | {"on_purpose": False}])
 
 
 def test_a_failure_says_what_was_broken_meanwhile(pytester: pytest.Pytester) -> None:
@@ -74,7 +115,7 @@ def test_what_is_broken_on_purpose_is_no_failure(pytester: pytest.Pytester) -> N
     mark = "@pytest.mark.misuse('W103')"
     code, attempt, _ = run(pytester, "breach()", "--contract", "fail", mark=mark)
 
-    assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT])
+    assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT | {"on_purpose": True}])
 
 
 def test_misuse_of_another_rule_is_one(pytester: pytest.Pytester) -> None:

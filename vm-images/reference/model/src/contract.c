@@ -56,10 +56,13 @@ void contract_image_loaded(const void *image, size_t size, const char *name)
 
 void contract_image_gone(const void *image)
 {
-    if (!driver_at(image))
+    const struct driver *driver = driver_at(image);
+    char line[80];
+    if (!driver)
         return;
-    callouts_left_by(image, driver_at(image)->size);
+    callouts_left_by(image, driver->size);
     held_sweep(image);
+    int length = _snprintf(line, sizeof line, "wfp-hil: unloaded: %s\n", driver->name);
     AcquireSRWLockExclusive(&contract_lock);
     for (unsigned i = 0; i < DRIVERS; i++)
         if (drivers[i].base == image)
@@ -68,6 +71,8 @@ void contract_image_gone(const void *image)
         if (sites[i].image == image)
             memset(&sites[i], 0, sizeof sites[i]);
     ReleaseSRWLockExclusive(&contract_lock);
+    if (!contract_sink) /* a host that has read this has read all reports of this driver */
+        linux_console_wait(line, (size_t)length);
 }
 
 /* The frames of the innermost driver on the stack, without those of the model in front of them. */

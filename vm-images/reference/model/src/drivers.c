@@ -34,9 +34,14 @@ static void CALLBACK on_module(ULONG reason, const struct module *module, void *
 {
     char name[NAME];
     unsigned length = module->name->Length / sizeof(WCHAR), i;
+    const WCHAR *from = module->name->Buffer;
     (void)context;
-    for (i = 0; i < length && i < NAME - 1; i++)
-        name[i] = module->name->Buffer[i] < 127 ? (char)module->name->Buffer[i] : '?';
+    if (length > NAME - 1) { /* the end of a long one */
+        from += length - (NAME - 1);
+        length = NAME - 1;
+    }
+    for (i = 0; i < length; i++)
+        name[i] = from[i] < 127 ? (char)from[i] : '?';
     name[i] = 0;
     if (!is_driver(name, i))
         return;

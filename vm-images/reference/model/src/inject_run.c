@@ -25,7 +25,7 @@ static void note_line(struct nbl_block *to, const struct nbl_block *from, const 
     if (to->lines < MARKS_MAX)
         to->line[to->lines++] = line;
     if (before >= 2)
-        contract_broken_at("W258", "FwpsInject", &job->made, "a packet was injected for the %uth time by the same handle at the same layer: what FwpsQueryPacketInjectionState0 calls its own a callout has to let pass", before + 1);
+        contract_broken_at("W258", "FwpsInject", &job->made, "a packet is injected again that the same handle had injected %u times at the same layer: what FwpsQueryPacketInjectionState0 calls its own a callout has to let pass", before);
 }
 
 static void mark(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin, const struct job *job)
