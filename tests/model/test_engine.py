@@ -20,6 +20,7 @@ MODEL = ROOT / "vm-images" / "reference" / "model"
 
 pytestmark = [
     pytest.mark.wine,
+    pytest.mark.timeout(900),  # the first one compiles the engine
     pytest.mark.skipif(shutil.which("x86_64-w64-mingw32-gcc") is None, reason="mingw-w64 is not installed"),
 ]
 
