@@ -11,6 +11,7 @@ import pytest
 from harness.hypervisor import connect, leftovers
 from harness.process import run
 from harness.waiting import Deadline
+from tests.guest.test_state_xml import allowed
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,6 +82,19 @@ def test_the_failure_says_what_was_wanted_and_seen(finished: tuple[int, str, Pat
     assert "198.51.100.5" in message
     assert "wanted" in message
     assert "timeline.txt" in message
+
+
+def test_the_failure_has_the_state_of_the_filter_engine(finished: tuple[int, str, Path]) -> None:
+    (record,) = [record for record in results(finished[2]) if "test_wrong" in str(record["scenario"])]
+    root = allowed((Path(str(record["folder"])) / "wfp-state.xml").read_bytes())
+    assert root.findtext("guest") == "reference"
+    (rule,) = root.findall("layers/item/filters/item[rawContext='1']")
+    assert rule.findtext("layerKey") == "FWPM_LAYER_ALE_CONNECT_REDIRECT_V4"
+    conditions = {item.findtext("fieldKey"): item for item in rule.findall("filterCondition/item")}
+    assert conditions["FWPM_CONDITION_IP_REMOTE_ADDRESS"].findtext("conditionValue/uint32") == "198.51.100.5"
+    assert "wfpcallout.sys" in [node.text for node in root.findall("layers/item/callouts/item/driver")]
+    assert root.findall("flows/item/originalRemote")
+    assert root.findall("unread/item") == []
 
 
 def test_every_result_names_its_guest_and_keeps_its_evidence(finished: tuple[int, str, Path]) -> None:

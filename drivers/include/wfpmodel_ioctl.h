@@ -24,6 +24,7 @@
 #define IOCTL_WFPMODEL_NOT_READY     WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
 #define IOCTL_WFPMODEL_ENGINE        WFPMODEL_CTL(16) /* in: one uint32_t of the two below; returns when it is done */
 #define IOCTL_WFPMODEL_MANAGE        WFPMODEL_CTL(17) /* fwpuclnt.dll's: manage.h of the model */
+#define IOCTL_WFPMODEL_STATE         WFPMODEL_CTL(40) /* out: WFPMODEL_STATE, its callouts, as many of its flows as there is room for */
 
 #define WFPMODEL_ENGINE_STOP  0u /* as if the service BFE were stopped */
 #define WFPMODEL_ENGINE_START 1u
@@ -52,5 +53,36 @@ typedef struct WFPMODEL_STATS {
     uint64_t flows;                   /* now */
     uint64_t running;                 /* 1 = between TAP and test NIC */
 } WFPMODEL_STATS;
+
+enum { WFPMODEL_STATE_BYTES = 1 << 18 };
+typedef struct WFPMODEL_STATE {
+    uint32_t callouts;  /* that follow: the registered ones */
+    uint32_t flows;     /* that follow them */
+    uint32_t all_flows; /* there were */
+    uint32_t reserved;
+} WFPMODEL_STATE;
+
+typedef struct WFPMODEL_CALLOUT {
+    uint8_t  key[16];
+    uint32_t number;   /* calloutId */
+    uint32_t version;  /* n of FwpsCalloutRegister<n> */
+    uint32_t contexts; /* flow contexts that are associated for it */
+    uint32_t running;  /* of its functions, now */
+    char     module[32]; /* that its classifyFn lies in; no zero where it is as long as that */
+} WFPMODEL_CALLOUT;
+
+enum WFPMODEL_FLOW_FLAGS {
+    WFPMODEL_FLOW_OUTBOUND = 1,
+    WFPMODEL_FLOW_ESTABLISHED = 2,
+    WFPMODEL_FLOW_REDIRECTED = 4,
+    WFPMODEL_FLOW_PENDED = 8 /* a callout has put its authorization off */
+};
+typedef struct WFPMODEL_FLOW {
+    uint64_t number;
+    uint8_t  local[16], remote[16], original[16]; /* as in WFPMODEL_SOCKET; original: before a redirection */
+    uint16_t local_port, remote_port, original_port;
+    uint8_t  protocol, flags;
+    uint32_t contexts, process_id;
+} WFPMODEL_FLOW;
 
 #endif

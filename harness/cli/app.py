@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import clean, doctor, image, rules, run, screen, shell
+from harness.cli import clean, doctor, image, rules, run, screen, shell, state
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command(name="doctor")(doctor.doctor)
 app.command(name="clean")(clean.clean)
 app.command(name="screen")(screen.screen)
 app.command(name="shell")(shell.shell)
+app.command(name="state")(state.state)
 app.add_typer(image.app, name="image")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -32,12 +32,16 @@ def shell(
 
     Finds a running machine of that name first, else boots the guest's image, which is gone afterwards.
     """
+    with reach(guest) as session:
+        converse(session, sys.stdin, sys.stdout)
+
+
+def reach(guest: str | None) -> AbstractContextManager[Guest]:
+    """The guest of a machine that runs, found by a part of its name, else of one that is booted now."""
     from harness.hypervisor.state import live_machines
 
     fitting = [name for name in live_machines() if guest is None or guest in name]
-    opened = _attached(choose_machine(guest)) if fitting or guest is None else _booted(guest)
-    with opened as session:
-        converse(session, sys.stdin, sys.stdout)
+    return _attached(choose_machine(guest)) if fitting or guest is None else _booted(guest)
 
 
 def converse(session: Guest, lines: TextIO, out: TextIO) -> None:

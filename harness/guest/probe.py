@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
 from harness.errors import GuestError, TransportError
+from harness.guest.engine_state import EngineState, read_engine_state
 from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
 from harness.waiting import Deadline
 from harness.wfp import status_name
@@ -242,6 +243,13 @@ class ProbeClient:
             bind = "[::]:0" if (connect or "").startswith("[") else "0.0.0.0:0"
         reply = self.request("udp_open", bind=bind, connect=connect, dual=dual or None)
         return ProbeUdp(self, reply["socket"], local=reply["local"])
+
+    def wfp_state(self) -> EngineState:
+        """What the guest's filter engine holds now: sessions, providers, sublayers, callouts, filters.
+
+        Raises ProbeError when the engine cannot be opened, as while it is stopped, and GuestError.
+        """
+        return read_engine_state(self)
 
     def close_all(self) -> None:
         """Close every socket of the probe."""

@@ -38,6 +38,7 @@ from harness.errors import (
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
 from harness.guest.restart import restart
+from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_machine
 from harness.images import Image, ensure
 from harness.link import StreamLink
@@ -104,6 +105,9 @@ class Bench(Protocol):
 
     def unload(self) -> None:
         """Stop the driver; what it has left behind is on the serial console then."""
+
+    def save_state(self, file: Path) -> None:
+        """After a failure: write what the guest's filter engine holds, as XML; a note when it cannot be had."""
 
     def save_dumps(self, folder: Path) -> None:
         """After a crash: put what the guest has of it into the folder; the guest is worn out afterwards."""
@@ -206,6 +210,14 @@ class GuestBench:
             return
         self.service.stop()
         self.machine.serial.wait_for(_UNLOADED, Deadline(_ANSWER_SECONDS), since=mark, check=self.check)
+
+    def save_state(self, file: Path) -> None:
+        """After a failure: write what the guest's filter engine holds, as XML; a note when it cannot be had."""
+        try:
+            with step("fetch the state of the filter engine"):
+                file.write_bytes(render_state(self.probe.wfp_state(), guest=self._profile.name))
+        except (HarnessError, OSError) as error:
+            note(f"The state of the filter engine could not be fetched: {error}")
 
     def save_dumps(self, folder: Path) -> None:
         """After a crash: have Windows go on with its dump, and put it into the folder."""

@@ -219,6 +219,8 @@ class Run:
             self._last_place = "broken"
         if outcome is Outcome.CRASH and self._bench is not None and current.scene is not None:
             self._bench.save_dumps(current.scene.folder.path)
+        if outcome is Outcome.FAIL and self._bench is not None and current.scene is not None:
+            self._bench.save_state(current.scene.folder.wfp_state)
         if isinstance(cause, UsageError):
             self._errors.append(cause)
         message = str(cause) or type(cause).__name__

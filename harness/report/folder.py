@@ -1,4 +1,7 @@
-"""A scenario's folder: frames.pcapng, events.jsonl, steps.jsonl, its part of serial.log, and the timeline."""
+"""A scenario's folder: frames.pcapng, events.jsonl, steps.jsonl, its part of serial.log, and the timeline.
+
+Of one that failed wfp-state.xml as well.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,11 @@ class ScenarioFolder:
     def timeline(self) -> Path:
         """Frames, events and steps in one order."""
         return self.path / "timeline.txt"
+
+    @property
+    def wfp_state(self) -> Path:
+        """What the guest's filter engine held when the scenario failed."""
+        return self.path / "wfp-state.xml"
 
     def write_events(self, trace: Trace) -> None:
         """Keep the driver's events."""

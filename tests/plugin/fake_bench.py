@@ -92,6 +92,10 @@ class FakeBench:
         self.calls.append("dumps")
         (folder / "MEMORY.DMP").write_bytes(b"PAGEDU64")
 
+    def save_state(self, file):
+        self.calls.append("state")
+        file.write_bytes(b"<wfpstate/>")
+
     def tidy(self):
         self.calls.append("tidy")
 

@@ -8,6 +8,7 @@
 #include <winternl.h>
 
 #include "hooks.h"
+#include "inspect.h"
 
 enum {
     IRQL_NOT_LESS_OR_EQUAL = 0xa,
@@ -53,6 +54,15 @@ static struct place place_of(UINT64 address)
 }
 
 #define NAME(place) ((place).module ? (place).module : (place).name)
+
+void module_name(uint64_t address, char *name, size_t room)
+{
+    struct place place = place_of(address);
+    const char *from = NAME(place);
+    for (size_t i = 0; i + 1 < room && *from; i++)
+        *name++ = *from++;
+    *name = 0;
+}
 
 void bugcheck_unwind(CONTEXT *context)
 {

@@ -1,6 +1,7 @@
 /* The requests of \\.\WfpModel. SPDX-License-Identifier: MIT */
 #include "bfe.h"
 #include "hooks.h"
+#include "inspect.h"
 #include "pumps.h"
 #include "shell.h"
 
@@ -51,6 +52,10 @@ long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t 
         else
             return STATUS_INVALID_PARAMETER;
         return STATUS_SUCCESS;
+    }
+    if (code == IOCTL_WFPMODEL_STATE) {
+        *done = inspect(buffer, out);
+        return *done ? STATUS_SUCCESS : STATUS_BUFFER_TOO_SMALL;
     }
     if (in < sizeof socket)
         return STATUS_INVALID_PARAMETER;

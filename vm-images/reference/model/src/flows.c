@@ -272,6 +272,14 @@ unsigned flows_count(void)
     return count;
 }
 
+void flows_each(void (*tell)(const struct flow *, void *), void *argument)
+{
+    AcquireSRWLockShared(&flow_lock);
+    for (const struct flow *f = flows; f; f = f->next)
+        tell(f, argument);
+    ReleaseSRWLockShared(&flow_lock);
+}
+
 static BOOL is_stale(const struct flow *flow, UINT64 idle)
 {
     if (flow->held) /* for as long as its callout takes, or its peer asks: there is no socket of an accept yet */

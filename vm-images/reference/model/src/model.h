@@ -253,6 +253,7 @@ UINT64 now_ms(void);
 struct flow_context *flow_context_use(struct flow *flow, UINT16 layer, struct callout *callout);
 void flow_context_done(struct flow *flow, struct flow_context *context);
 unsigned flows_count(void);
+void flows_each(void (*tell)(const struct flow *, void *), void *argument); /* under its lock: `tell` takes none above it */
 void records_copy(struct redirect_records *to, const struct redirect_records *from);
 void records_free(struct redirect_records *records);
 
