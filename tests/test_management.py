@@ -22,9 +22,11 @@ SCENARIOS = r'''
 
 import os
 from pathlib import Path
+from uuid import UUID
 
 from harness.expect import expect
 
+CALLOUT = UUID("7e570003-0001-0002-0300-000000000000")  # manage.c's callout_key
 PROGRAM = r"C:\wfp-hil\manage.exe"
 STATION = "198.51.100.5"
 SERVER = f"{STATION}:80"
@@ -55,12 +57,31 @@ def test_a_filter_of_a_program_acts_on_traffic(guest, probe, stations, witness, 
     allowed = probe.tcp_connect(SERVER)
     fence()
     expect(allowed).connected()
+
+
+def test_a_callout_that_a_program_adds_is_the_driver_s(driver, guest, probe, stations, trace, fence):
+    """What the driver registers is asked as long as a program's callout and filter are there, and decides."""
+    _upload(guest)
+    stations.add(STATION).tcp_listen(80)
+    driver.lab.callout_register(CALLOUT)
+    assert guest.run(f"{PROGRAM} callout {STATION}").exit_code == 0
+    asked = probe.tcp_connect(SERVER)
+    driver.lab.callout_unregister(CALLOUT)
+    blocked = probe.tcp_connect(SERVER)
+    assert guest.run(f"{PROGRAM} allow").exit_code == 0
+    allowed = probe.tcp_connect(SERVER)
+    fence()
+
+    expect(trace).one(kind="lab-classify")
+    expect(asked).connected()
+    expect(blocked).failed()
+    expect(allowed).connected()
 '''
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.rule("W056", "W067")
+@pytest.mark.rule("W011", "W056", "W067")
 def test_a_management_program_works_in_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program's own checks hold, and what it adds acts on traffic."""
     compiler = shutil.which("x86_64-w64-mingw32-gcc")
@@ -81,4 +102,4 @@ def test_a_management_program_works_in_the_guest(tmp_path: Path, monkeypatch: py
 
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     results = [record for record in records if record["record"] == "result"]
-    assert [(record["outcome"], record["message"]) for record in results] == [("PASS", ""), ("PASS", "")]
+    assert [(record["outcome"], record["message"]) for record in results] == [("PASS", "")] * 3

@@ -5,7 +5,8 @@
  *
  *   manage.exe               every check
  *   manage.exe block ADDRESS adds a filter that blocks what is sent to that IPv4 address, and stays
- *   manage.exe allow         deletes it
+ *   manage.exe callout ADDRESS adds a callout and a filter that asks it about connects to that address, and stays
+ *   manage.exe allow         deletes the filter of either, and the callout if there is one
  *   manage.exe hold          adds a filter with the key below in a dynamic session, says "held", and never returns
  *
  * SPDX-License-Identifier: MIT
@@ -23,6 +24,7 @@ enum { FWPM_SESSION_FLAG_DYNAMIC = 1, FWPM_SUBSCRIPTION_FLAG_NOTIFY_ON_ADD = 1, 
 static const GUID provider_key = {0x7e570001, 1, 2, {3}}, sublayer_key = {0x7e570002, 1, 2, {3}}, callout_key = {0x7e570003, 1, 2, {3}},
                   filter_key = {0x7e570004, 1, 2, {3}}, context_key = {0x7e570005, 1, 2, {3}}, held_key = {0x7e570006, 1, 2, {3}};
 static const GUID out_transport = {0x09e61aea, 0xd214, 0x46e2, {0x9b, 0x21, 0xb2, 0x6b, 0x0b, 0x2f, 0x28, 0xc8}};
+static const GUID auth_connect = {0xc38d57d1, 0x05a7, 0x4c33, {0x90, 0x4f, 0x7f, 0xbc, 0xee, 0xe6, 0x0e, 0x82}};
 static const GUID remote_address = {0xb235ae9a, 0x1d64, 0x49b8, {0xa4, 0x4c, 0x5f, 0xf3, 0xd9, 0x09, 0x50, 0x45}};
 static int failures;
 
@@ -252,10 +254,32 @@ static int block(const char *address)
     return failures;
 }
 
+/* What the driver registers under this key is asked, as with every vendor whose service does the management. */
+static int ask_callout(const char *address)
+{
+    HANDLE engine = open_engine(0, 0);
+    FWPM_CALLOUT0 callout = {.calloutKey = callout_key, .displayData.name = L"a callout", .applicableLayer = auth_connect};
+    check("callout", FwpmCalloutAdd0(engine, &callout, NULL, NULL), 0);
+    FWPM_FILTER_CONDITION0 condition = {.fieldKey = remote_address, .matchType = FWP_MATCH_EQUAL};
+    condition.conditionValue.type = FWP_UINT32;
+    condition.conditionValue.uint32 = ntohl(inet_addr(address));
+    FWPM_FILTER0 f = filter_of(&filter_key);
+    f.layerKey = auth_connect;
+    f.action.type = FWP_ACTION_CALLOUT_TERMINATING;
+    f.action.calloutKey = callout_key;
+    f.numFilterConditions = 1;
+    f.filterCondition = &condition;
+    check("add", FwpmFilterAdd0(engine, &f, NULL, NULL), 0);
+    FwpmEngineClose0(engine);
+    return failures;
+}
+
 static int allow(void)
 {
     HANDLE engine = open_engine(0, 0);
     check("delete", FwpmFilterDeleteByKey0(engine, &filter_key), 0);
+    DWORD gone = FwpmCalloutDeleteByKey0(engine, &callout_key);
+    check("callout", gone == (DWORD)FWP_E_CALLOUT_NOT_FOUND ? 0 : gone, 0);
     FwpmEngineClose0(engine);
     return failures;
 }
@@ -266,6 +290,8 @@ int main(int count, char **arguments)
         return hold();
     if (count == 2 && !strcmp(arguments[1], "allow"))
         return allow();
+    if (count == 3 && !strcmp(arguments[1], "callout"))
+        return ask_callout(arguments[2]);
     if (count == 3 && !strcmp(arguments[1], "block"))
         return block(arguments[2]);
     HANDLE engine = open_engine(FWPM_SESSION_FLAG_DYNAMIC, 0);
