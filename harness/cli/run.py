@@ -31,6 +31,10 @@ def run(
         Literal["off", "standard", "low-resources"] | None,
         typer.Option(help="Profile of Driver Verifier for the driver and ndis.sys; Windows guests only."),
     ] = None,
+    contract: Annotated[
+        Literal["fail", "tell"] | None,
+        typer.Option(help="What a driver that breaks its contract comes to: a failure (default), or words alone."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
 ) -> None:
@@ -64,6 +68,7 @@ def run(
         ("--nic", nic),
         ("--fresh", fresh),
         ("--verifier", verifier),
+        ("--contract", contract),
         ("--out", out),
     ):
         if value is not None:

@@ -72,8 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--contract",
         choices=("fail", "tell"),
-        default="tell",
-        help="what a driver that breaks its contract comes to: the scenario fails, or it is told alone (default)",
+        default="fail",
+        help="what a driver that breaks its contract comes to: the scenario fails (default), or it is told alone",
     )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
 

@@ -21,7 +21,7 @@ class RunOptions:
     reuse_boot: bool
     out: Path
     verifier: str | None = None
-    contract: str = "tell"
+    contract: str = "fail"
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:

@@ -98,6 +98,7 @@ class FakeBench:
 
     def tidy(self):
         self.calls.append("tidy")
+        self.running = True
 
     def check(self):
         if self.broken:

@@ -44,7 +44,7 @@ def test_it(scene):
 
 
 def test_a_broken_contract_fails_a_scenario_whose_expectations_held(pytester: pytest.Pytester) -> None:
-    code, attempt, out = run(pytester, "breach()", "--contract", "fail")
+    code, attempt, out = run(pytester, "breach()")
 
     assert code == 1
     assert attempt["outcome"] == "FAIL"
@@ -60,13 +60,13 @@ def test_a_broken_contract_fails_a_scenario_whose_expectations_held(pytester: py
 
 def test_what_is_left_behind_at_unload_fails_the_scenario(pytester: pytest.Pytester) -> None:
     body = f"scene.bench.says_at_unload = 'wfp-hil: contract: ' + {json.dumps(REPORT)!r} + chr(10)"
-    code, attempt, _ = run(pytester, body, "--contract", "fail")
+    code, attempt, _ = run(pytester, body)
 
     assert (code, attempt["outcome"], attempt["breaches"]) == (1, "FAIL", [REPORT | {"on_purpose": False}])
 
 
 def test_of_a_failure_the_driver_is_not_unloaded(pytester: pytest.Pytester) -> None:
-    _, attempt, _ = run(pytester, "breach(); scene.bench.says_at_unload = 'x'; assert 1 == 2", "--contract", "fail")
+    _, attempt, _ = run(pytester, "breach(); scene.bench.says_at_unload = 'x'; assert 1 == 2")
 
     assert "assert 1 == 2" in str(attempt["message"])
     assert "unload" not in (pytester.path / "results" / "bench.txt").read_text()
@@ -93,16 +93,17 @@ def pytest_wfp_open_bench(options):
 """
     )
     pytester.makepyfile("def test_one(scene): pass\ndef test_two(scene): pass")
-    pytester.runpytest("--out", str(pytester.path / "results"), "--contract", "fail")
+    pytester.runpytest("--out", str(pytester.path / "results"))
     records = read_results(pytester.path / "results" / "results.jsonl")
 
     assert [record["outcome"] for record in records if record["record"] == "result"] == ["FAIL", "PASS"]
 
 
 def test_told_alone_it_fails_nothing(pytester: pytest.Pytester) -> None:
-    code, attempt, _ = run(pytester, "breach()")
+    code, attempt, out = run(pytester, "breach()", "--contract", "tell")
 
     assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT | {"on_purpose": False}])
+    assert "unload" not in (out / "bench.txt").read_text()
 
 
 def test_a_failure_says_what_was_broken_meanwhile(pytester: pytest.Pytester) -> None:
@@ -113,13 +114,13 @@ def test_a_failure_says_what_was_broken_meanwhile(pytester: pytest.Pytester) -> 
 
 def test_what_is_broken_on_purpose_is_no_failure(pytester: pytest.Pytester) -> None:
     mark = "@pytest.mark.misuse('W103')"
-    code, attempt, _ = run(pytester, "breach()", "--contract", "fail", mark=mark)
+    code, attempt, _ = run(pytester, "breach()", mark=mark)
 
     assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT | {"on_purpose": True}])
 
 
 def test_misuse_of_another_rule_is_one(pytester: pytest.Pytester) -> None:
-    _, attempt, _ = run(pytester, "breach()", "--contract", "fail", mark="@pytest.mark.misuse('K-POOL')")
+    _, attempt, _ = run(pytester, "breach()", mark="@pytest.mark.misuse('K-POOL')")
 
     assert attempt["outcome"] == "FAIL"
     assert "W103 classifyFn" in str(attempt["message"])
@@ -127,7 +128,7 @@ def test_misuse_of_another_rule_is_one(pytester: pytest.Pytester) -> None:
 
 def test_a_report_that_does_not_come_is_a_failure(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.plugin.contract._REPORT_SECONDS", 0.01)
-    _, attempt, _ = run(pytester, "pass", "--contract", "fail", mark="@pytest.mark.misuse('W105')")
+    _, attempt, _ = run(pytester, "pass", mark="@pytest.mark.misuse('W105')")
 
     assert attempt["outcome"] == "FAIL"
     assert "marked as misuse of W105, and the guest reported no such thing; reported: none" in str(attempt["message"])
@@ -135,7 +136,7 @@ def test_a_report_that_does_not_come_is_a_failure(pytester: pytest.Pytester, mon
 
 def test_a_guest_that_reports_nothing_is_not_waited_for(pytester: pytest.Pytester) -> None:
     body = "scene.bench.facts['contract'] = 'none'"
-    _, attempt, _ = run(pytester, body, "--contract", "fail", mark="@pytest.mark.misuse('W105')")
+    _, attempt, _ = run(pytester, body, mark="@pytest.mark.misuse('W105')")
 
     assert attempt["outcome"] == "PASS"
 
