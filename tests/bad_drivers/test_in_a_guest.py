@@ -27,6 +27,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.driver import DriverService
+from harness.waiting import Deadline
+
 NAME = "198.51.100.5"
 
 
@@ -53,16 +56,20 @@ def test_on_purpose(probe, stations):
 
 
 @pytest.mark.parametrize("name", os.environ["BAD_DRIVERS"].split())
-def test_beside(guest, probe, stations, name):
-    path = rf"C:\\\\wfp-hil\\\\{name}.sys"
+def test_beside(guest, machine, service, probe, stations, name):
+    service.stop()
+    path = rf"C:\\wfp-hil\\{name}.sys"
     guest.upload(Path(os.environ["BAD_DRIVER"]), path)
-    guest.run(f'sc.exe create {name} binPath= "{path}" type= kernel start= demand group= NetworkProvider')
-    assert guest.run(f"sc.exe start {name}").exit_code == 0
+    other = DriverService(guest, name, path, quick=True)
+    other.create()
+    other.start()
     try:
         _traffic(probe, stations)
     except Exception as error:  # a connect may be refused, and a packet lost: that is none of this test's business
         print(error)
-    assert guest.run(f"sc.exe stop {name}").exit_code == 0
+    mark = machine.serial.size()
+    other.stop()
+    machine.serial.wait_for(f"unloaded: {name}.sys", Deadline(30), since=mark, check=machine.check)
 '''
 
 # What each misdeed is told as: its rule and call, and what the report says.
