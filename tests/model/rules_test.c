@@ -285,7 +285,8 @@ static void note_context(struct behaviour *b, struct call *call)
 
 static void test_contexts(void)
 {
-    UINT32 established;
+    UINT32 established, moved;
+    UINT64 second_filter;
     two_callouts();
     add_callout(3, LAYER_ALE_FLOW_ESTABLISHED_V4, &established);
     register_callout(3, 2);
@@ -294,7 +295,7 @@ static void test_contexts(void)
     behave[0].instead = behave[1].instead = behave[3].instead = note_context;
     behave[2].instead = associate_three;
     add_filter(SENT, 100, ACTION_CALLOUT_TERMINATING, CALLOUT_ONE, 1, 0, NULL);
-    add_filter(SENT, 200, ACTION_CALLOUT_TERMINATING, CALLOUT_TWO, 1, 0, NULL);
+    add_filter(SENT, 200, ACTION_CALLOUT_TERMINATING, CALLOUT_TWO, 1, 0, &second_filter);
     add_filter(LAYER_ALE_FLOW_ESTABLISHED_V4, 100, ACTION_CALLOUT_TERMINATING, 3, 1, 0, NULL);
     add_filter(LAYER_DATAGRAM_DATA_V4, 100, ACTION_CALLOUT_TERMINATING, 4, 1, 0, NULL);
     datagram_passes();
@@ -314,6 +315,14 @@ static void test_contexts(void)
     EXPECT("removed: no context any more", behave[0].flow_context, 0);
     EXPECT("the others keep theirs", behave[1].flow_context, 0x22);
     EXPECT("a new one may be set", STATUS_OF(FwpsFlowAssociateContext0(seen_flow, SENT, first_id, 0x44)), 0);
+    FwpmFilterDeleteById0(engine, second_filter);
+    FwpmCalloutDeleteById0(engine, second_id);
+    EXPECT("a callout moves to another layer", add_callout(CALLOUT_TWO, LAYER_DATAGRAM_DATA_V4, &moved), 0);
+    add_filter(LAYER_DATAGRAM_DATA_V4, 200, ACTION_CALLOUT_TERMINATING, CALLOUT_TWO, 1, 0, NULL);
+    int before = behave[1].calls;
+    datagram_passes();
+    EXPECT("and is called there", behave[1].calls, before + 1);
+    EXPECT("W189 its context stays with the layer that it was associated for", behave[1].flow_context, 0);
     EXPECT("W198 abort", STATUS_OF(FwpsFlowAbort0(seen_flow)), 0);
     EXPECT("W198 deletes every context once", behave[0].deletes + behave[1].deletes + behave[3].deletes, 4);
     EXPECT("W186 the flow is over", STATUS_OF(FwpsFlowAssociateContext0(seen_flow, SENT, first_id, 1)), STATUS_OF(STATUS_INVALID_PARAMETER));
