@@ -3,7 +3,8 @@
  *
  * entry.c the device, secure.c who may open it; engine.c the session with the filter engine; rules.c rules and their
  * filters; classify.c what every callout does first; redirect.c and flow.c what the rules ask for; reinject.c packets to
- * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; events.c the ring; lab.c single calls.
+ * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; events.c the ring; lab.c single calls, play.c
+ * sequences of them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -184,6 +185,11 @@ void lab_crash(UINT32 place); /* crashes if it was asked for at this place */
 NTSTATUS lab_call(const WFPCALLOUT_LAB *call, UINT64 *value);
 void lab_stop(void);
 UINT64 lab_handles(void);
+
+/* play.c */
+void play_start(void);
+NTSTATUS play_step(const WFPCALLOUT_PLAY *step);
+void play_stop(void);
 
 static __inline void *allocate(SIZE_T size)
 {

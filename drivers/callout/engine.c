@@ -147,6 +147,7 @@ void engine_stop(void)
     LARGE_INTEGER pause;
 
     lab_stop();
+    play_stop();
     pend_close();
     if (driver.engine) {
         rules_clear();

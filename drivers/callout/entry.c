@@ -104,6 +104,13 @@ static NTSTATUS control(ULONG code, UINT8 *buffer, ULONG in, ULONG out, ULONG_PT
             return STATUS_INVALID_PARAMETER;
         result.status = pend_complete((const WFPCALLOUT_COMPLETE *)buffer);
         break;
+    case IOCTL_WFPCALLOUT_PLAY:
+        if (in < sizeof(WFPCALLOUT_PLAY))
+            return STATUS_INVALID_PARAMETER;
+        lock();
+        result.status = play_step((const WFPCALLOUT_PLAY *)buffer);
+        unlock();
+        break;
     case IOCTL_WFPCALLOUT_LAB:
         if (in < sizeof(WFPCALLOUT_LAB))
             return STATUS_INVALID_PARAMETER;
@@ -177,6 +184,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
     if (NT_SUCCESS(status)) {
         rules_start();
         flow_start();
+        play_start();
         status = inject_start();
         if (NT_SUCCESS(status)) {
             status = pend_start();

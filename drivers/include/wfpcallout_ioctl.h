@@ -38,6 +38,8 @@
 #define IOCTL_WFPCALLOUT_COMPLETE     WFPCALLOUT_CTL(21) /* in: WFPCALLOUT_COMPLETE; out: WFPCALLOUT_RESULT (STATUS_NOT_FOUND: it is not
                                                             put off, or was completed) */
 
+#define IOCTL_WFPCALLOUT_PLAY         WFPCALLOUT_CTL(40) /* in: WFPCALLOUT_PLAY; out: WFPCALLOUT_RESULT */
+
 /* NTSTATUS of the WFP call that decided the request, beside a value. The IOCTL itself completes with STATUS_SUCCESS
  * whenever the request was well formed, so that informational codes such as STATUS_OBJECT_NAME_EXISTS survive. */
 typedef struct WFPCALLOUT_RESULT {
@@ -205,6 +207,38 @@ typedef struct WFPCALLOUT_LAB {
     uint64_t value;
 } WFPCALLOUT_LAB;
 
+/* Sequences of steps: a small world of three sublayers, four callouts and eight filters, by their numbers. */
+enum WFPCALLOUT_PLAY_OP {
+    WFPCALLOUT_PLAY_RESET = 1,          /* everything as at the start; `redirected` */
+    WFPCALLOUT_PLAY_STOP = 2,           /* nothing of it is left */
+    WFPCALLOUT_PLAY_STEP = 3,           /* only records that a step is done which user mode did */
+    WFPCALLOUT_PLAY_ADD_SUBLAYER = 4,   /* sublayer */
+    WFPCALLOUT_PLAY_DELETE_SUBLAYER = 5,
+    WFPCALLOUT_PLAY_ADD_CALLOUT = 6,    /* callout, place: CONNECT_REDIRECT, AUTH_CONNECT, FLOW_ESTABLISHED, OUTBOUND_TRANSPORT */
+    WFPCALLOUT_PLAY_DELETE_CALLOUT = 7, /* callout */
+    WFPCALLOUT_PLAY_REGISTER = 8,       /* callout, with flowDeleteFn, conditional on a flow context */
+    WFPCALLOUT_PLAY_UNREGISTER = 9,     /* callout */
+    WFPCALLOUT_PLAY_BEHAVE = 10,        /* callout, answer (permit, block, continue, none), clears the right, redirects */
+    WFPCALLOUT_PLAY_ADD_FILTER = 11,    /* filter, place, sublayer, action (permit, block, terminating, inspection, unknown), callout,
+                                           clear right, permit if unregistered, port (0 = any, else remote_port + this - 1) */
+    WFPCALLOUT_PLAY_DELETE_FILTER = 12, /* filter */
+    WFPCALLOUT_PLAY_BEGIN = 13,
+    WFPCALLOUT_PLAY_COMMIT = 14,
+    WFPCALLOUT_PLAY_ABORT = 15,
+    WFPCALLOUT_PLAY_ASSOCIATE = 16,     /* local_port of the flow; n[1] place, n[2] callout, n[3] context below 16 */
+    WFPCALLOUT_PLAY_REMOVE = 17,        /* local_port of the flow; n[1] place, n[2] callout */
+    WFPCALLOUT_PLAY_CLOSED = 18         /* local_port of the flow whose socket was closed: waits n[0] ms for its contexts to go */
+};
+
+typedef struct WFPCALLOUT_PLAY {
+    uint32_t op;             /* enum WFPCALLOUT_PLAY_OP */
+    uint32_t step;           /* its number, for the event */
+    uint32_t n[8];
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint8_t  redirected[4];  /* the n-th redirection goes to this IPv4 address plus n */
+} WFPCALLOUT_PLAY;
+
 enum WFPCALLOUT_EVENT_KIND {
     WFPCALLOUT_EVENT_CLASSIFY = 1,       /* a rule's callout was classified; action says what was decided */
     WFPCALLOUT_EVENT_REDIRECT = 2,       /* status of FwpsApplyModifiedLayerData path, new address in remote_* of `new_*` */
@@ -220,7 +254,10 @@ enum WFPCALLOUT_EVENT_KIND {
     WFPCALLOUT_EVENT_LAB = 12,           /* status of a LAB call */
     WFPCALLOUT_EVENT_LAB_CLASSIFY = 13,  /* classifyFn of a LAB callout; value = callout id */
     WFPCALLOUT_EVENT_PEND = 14,          /* status of FwpsPendOperation0 or FwpsPendClassify0; value = number of what is put off */
-    WFPCALLOUT_EVENT_COMPLETE = 15       /* about to be completed; action = how, 0 = to be classified again; value = its number */
+    WFPCALLOUT_EVENT_COMPLETE = 15,      /* about to be completed; action = how, 0 = to be classified again; value = its number */
+    WFPCALLOUT_EVENT_PLAY_STEP = 16,     /* a step of WFPCALLOUT_PLAY is done: status; rule = its op, value = its number */
+    WFPCALLOUT_EVENT_PLAY_CLASSIFY = 17, /* classifyFn of one of its callouts, value = which; rule = its redirection before */
+    WFPCALLOUT_EVENT_PLAY_DELETED = 18   /* flowDeleteFn of one of its callouts, value = which; flow_context */
 };
 
 typedef struct WFPCALLOUT_EVENT {
@@ -289,6 +326,7 @@ WFPCALLOUT_SIZE(WFPCALLOUT_EVENTS, 24);
 WFPCALLOUT_SIZE(WFPCALLOUT_STATS, 88);
 WFPCALLOUT_SIZE(WFPCALLOUT_PENDED, 16);
 WFPCALLOUT_SIZE(WFPCALLOUT_COMPLETE, 40);
+WFPCALLOUT_SIZE(WFPCALLOUT_PLAY, 48);
 #endif
 
 #endif /* WFPCALLOUT_IOCTL_H */

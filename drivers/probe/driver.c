@@ -45,6 +45,12 @@ static DWORD control(DWORD code, const void *in, DWORD in_size, void *out, DWORD
     return error;
 }
 
+DWORD driver_control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size)
+{
+    DWORD got = 0;
+    return control(code, in, in_size, out, out_size, &got);
+}
+
 static void take_address(const json_request *request, const char *key, uint8_t out[16])
 {
     const char *text = json_text(request, key, "");

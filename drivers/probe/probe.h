@@ -61,10 +61,12 @@ int redirect_query(SOCKET socket, unsigned long code, unsigned char *out, unsign
 int redirect_set(SOCKET socket, const unsigned char *records, unsigned long size);
 void redirect_describe(text_buffer *text, SOCKET socket);
 bool redirect_op(const char *op, json_request *request);
-/* service.c, driver.c, state.c */
+/* service.c, driver.c, state.c, play.c */
 bool service_op(const char *op, json_request *request);
 bool driver_op(const char *op, json_request *request);
 bool state_op(const char *op, json_request *request);
+bool play_op(const char *op, json_request *request);
+DWORD driver_control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size); /* gives a Windows error */
 
 /* Runs an operation on a thread of its own; the request is copied and freed there. */
 void run_apart(void (*operation)(json_request *), json_request *request);

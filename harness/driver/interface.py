@@ -10,6 +10,11 @@ from harness.errors import UsageError
 PROTOCOLS = {"": 0, "any": 0, "icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
 
 
+# Of enum WFPCALLOUT_EVENT_KIND and enum WFPCALLOUT_PLAY_OP, what takes sequences apart.
+EVENT_PLAY_STEP, EVENT_PLAY_CLASSIFY, EVENT_PLAY_DELETED = 16, 17, 18
+PLAY_RESET = 1
+
+
 class Action(IntEnum):
     """enum WFPCALLOUT_ACTION: what classifyFn does with what a rule matched."""
 

@@ -75,6 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="fail",
         help="what a driver that breaks its contract comes to: the scenario fails (default), or it is told alone",
     )
+    group.addoption(
+        "--examples", type=int, metavar="N", help="how many random sequences are tried (default: a few seconds' worth)"
+    )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
 
 

@@ -22,6 +22,7 @@ class RunOptions:
     out: Path
     verifier: str | None = None
     contract: str = "fail"
+    examples: int | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:
@@ -36,4 +37,5 @@ class RunOptions:
             out=config.getoption("--out") or Path("out") / run_id,
             verifier=config.getoption("--verifier"),
             contract=config.getoption("--contract"),
+            examples=config.getoption("--examples"),
         )

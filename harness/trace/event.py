@@ -50,6 +50,9 @@ class EventKind(StrEnum):
     LAB_CLASSIFY = "lab-classify"
     PEND = "pend"
     COMPLETE = "complete"
+    PLAY_STEP = "play-step"
+    PLAY_CLASSIFY = "play-classify"
+    PLAY_DELETED = "play-deleted"
 
 
 _KINDS = tuple(EventKind)

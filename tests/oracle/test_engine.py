@@ -13,9 +13,9 @@ from hypothesis import Phase, given, settings
 
 from harness.oracle import disagreement, plan, shortest
 from harness.oracle.operations import Operation
+from harness.oracle.sequences import sequences
 from tests.mutations.workshop import Mutation, Workshop, read_mutations
 from tests.oracle.engine import Engine
-from tests.oracle.sequences import sequences
 
 MODEL = Path(__file__).parents[2] / "vm-images" / "reference" / "model"
 

@@ -119,6 +119,12 @@ def test_what_is_broken_on_purpose_is_no_failure(pytester: pytest.Pytester) -> N
     assert (code, attempt["outcome"], attempt["breaches"]) == (0, "PASS", [REPORT | {"on_purpose": True}])
 
 
+def test_a_scenario_that_tries_anything_is_not_judged(pytester: pytest.Pytester) -> None:
+    code, attempt, _ = run(pytester, "breach()", mark='@pytest.mark.misuse("any")')
+    assert (code, attempt["outcome"]) == (0, "PASS")
+    assert attempt["breaches"] == [REPORT | {"on_purpose": True}]
+
+
 def test_misuse_of_another_rule_is_one(pytester: pytest.Pytester) -> None:
     _, attempt, _ = run(pytester, "breach()", mark="@pytest.mark.misuse('K-POOL')")
 
