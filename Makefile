@@ -21,6 +21,7 @@ drivers: setup
 model: setup
 	@mkdir -p vm-images/reference/model/build
 	@$(STAGE) "model of the filter engine" $(MAKE) --no-print-directory -s -j$(JOBS) -C vm-images/reference/model
+	@$(STAGE) "Winsock of the reference guest" $(MAKE) --no-print-directory -s -j$(JOBS) -C vm-images/reference/winsock
 
 image: drivers model  ## the reference image, from the cache when its inputs did not change
 	@$(WFP_HIL) image build reference

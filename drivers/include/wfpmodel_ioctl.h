@@ -1,7 +1,7 @@
 /*
- * The control device of the reference guest's filter engine, \\.\WfpModel. It stands in for the Winsock controls
- * SIO_QUERY_WFP_CONNECTION_REDIRECT_RECORDS / _CONTEXT and SIO_SET_WFP_CONNECTION_REDIRECT_RECORDS, which Wine's
- * Winsock does not know, and tells what passed through the engine. It does not exist on Windows.
+ * The control device of the reference guest's filter engine, \\.\WfpModel. The guest's Winsock (vm-images/reference/winsock)
+ * asks here before it binds, listens and connects; whoever wants may ask what passed through the engine. It does not
+ * exist on Windows.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,29 +17,66 @@
 /* CTL_CODE(FILE_DEVICE_NETWORK, 0x900 + n, METHOD_BUFFERED, FILE_ANY_ACCESS) */
 #define WFPMODEL_CTL(n) ((unsigned int)((0x12u << 16) | ((0x900u + (n)) << 2)))
 
-#define IOCTL_WFPMODEL_STATS         WFPMODEL_CTL(0) /* out: WFPMODEL_STATS */
-#define IOCTL_WFPMODEL_QUERY_RECORDS WFPMODEL_CTL(1) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
-#define IOCTL_WFPMODEL_QUERY_CONTEXT WFPMODEL_CTL(2) /* in: WFPMODEL_SOCKET (accepted); out: bytes */
-#define IOCTL_WFPMODEL_SET_RECORDS   WFPMODEL_CTL(3) /* in: WFPMODEL_SOCKET + bytes: for the next connect from local_port */
-#define IOCTL_WFPMODEL_NOT_READY     WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
-#define IOCTL_WFPMODEL_ENGINE        WFPMODEL_CTL(16) /* in: one uint32_t of the two below; returns when it is done */
-#define IOCTL_WFPMODEL_MANAGE        WFPMODEL_CTL(17) /* fwpuclnt.dll's: manage.h of the model */
-#define IOCTL_WFPMODEL_STATE         WFPMODEL_CTL(40) /* out: WFPMODEL_STATE, its callouts, as many of its flows as there is room for */
+#define IOCTL_WFPMODEL_STATS     WFPMODEL_CTL(0) /* out: WFPMODEL_STATS */
+#define IOCTL_WFPMODEL_CALL      WFPMODEL_CTL(4) /* in: WFPMODEL_CALL + bytes; out: WFPMODEL_ANSWER + bytes */
+#define IOCTL_WFPMODEL_NOT_READY WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
+#define IOCTL_WFPMODEL_ENGINE    WFPMODEL_CTL(16) /* in: one uint32_t of the two below; returns when it is done */
+#define IOCTL_WFPMODEL_MANAGE    WFPMODEL_CTL(17) /* fwpuclnt.dll's: manage.h of the model */
+#define IOCTL_WFPMODEL_STATE     WFPMODEL_CTL(40) /* out: WFPMODEL_STATE, its callouts, as many of its flows as there is room for */
 
 #define WFPMODEL_ENGINE_STOP  0u /* as if the service BFE were stopped */
 #define WFPMODEL_ENGINE_START 1u
 
-/* A socket by its addresses as getsockname and getpeername tell them: IPv6 addresses in network byte order, IPv4 ones as
- * ::ffff:a.b.c.d; ports in host byte order. QUERY on a connection that was not redirected fails with STATUS_NOT_FOUND
- * (ERROR_NOT_FOUND); a small buffer with STATUS_BUFFER_TOO_SMALL. */
-typedef struct WFPMODEL_SOCKET {
-    uint8_t  local_address[16];
-    uint8_t  remote_address[16];
+enum WFPMODEL_OP {
+    WFPMODEL_BIND = 1,          /* before bind: BIND_REDIRECT, RESOURCE_ASSIGNMENT; answers where to bind, port included */
+    WFPMODEL_UNBIND = 2,        /* what BIND permitted did not come about */
+    WFPMODEL_LISTEN = 3,        /* before listen: AUTH_LISTEN */
+    WFPMODEL_CONNECT = 4,       /* before a TCP connect: CONNECT_REDIRECT, AUTH_CONNECT; answers where to connect */
+    WFPMODEL_DATAGRAM = 5,      /* before a UDP datagram, whose bytes follow: the same, FLOW_ESTABLISHED */
+    WFPMODEL_CLOSE = 6,         /* after closesocket: ENDPOINT_CLOSURE, RESOURCE_RELEASE */
+    WFPMODEL_SET_RECORDS = 7,   /* bytes: redirect records for what the socket connects to */
+    WFPMODEL_QUERY_RECORDS = 8, /* by the addresses of an accepted socket */
+    WFPMODEL_QUERY_CONTEXT = 9,
+    WFPMODEL_PROMISCUOUS = 10   /* before SIO_RCVALL and its like, value: RESOURCE_ASSIGNMENT */
+};
+
+enum WFPMODEL_CALL_FLAGS {
+    WFPMODEL_IMPLICIT = 1, /* BIND: the program did not ask for it */
+    WFPMODEL_RAW = 2       /* a raw socket */
+};
+
+/* A socket; addresses in network byte order, IPv4 in the first four bytes; ports in host byte order. */
+typedef struct WFPMODEL_CALL {
+    uint32_t op;         /* enum WFPMODEL_OP */
+    uint32_t process_id;
+    uint64_t endpoint;   /* as answered by an earlier call for the socket; 0: none yet */
+    uint8_t  family;     /* 2 or 23, of local and remote */
+    uint8_t  protocol;   /* IPPROTO_* */
+    uint8_t  flags;      /* enum WFPMODEL_CALL_FLAGS */
+    uint8_t  reserved;
     uint16_t local_port;
     uint16_t remote_port;
-    uint8_t  protocol; /* 6 or 17 */
-    uint8_t  reserved[3];
-} WFPMODEL_SOCKET;
+    uint8_t  local[16];
+    uint8_t  remote[16];
+    uint32_t value;      /* PROMISCUOUS: the control code */
+    uint32_t size;       /* QUERY: bytes that the caller has room for */
+} WFPMODEL_CALL;
+
+typedef struct WFPMODEL_ANSWER {
+    uint64_t endpoint;
+    int32_t  error;      /* for WSASetLastError, 0 = go on */
+    uint32_t length;     /* QUERY: of the bytes that follow, or would with more room */
+    uint16_t local_port; /* BIND */
+    uint16_t remote_port;/* CONNECT */
+    uint8_t  family;
+    uint8_t  swallowed;  /* DATAGRAM: a callout has taken it: nothing is to be sent */
+    uint8_t  reserved[2];
+    uint8_t  local[16];
+    uint8_t  remote[16];
+} WFPMODEL_ANSWER;
+
+typedef char WFPMODEL_CALL_SIZE_ASSERT[sizeof(WFPMODEL_CALL) == 64 ? 1 : -1];
+typedef char WFPMODEL_ANSWER_SIZE_ASSERT[sizeof(WFPMODEL_ANSWER) == 56 ? 1 : -1];
 
 typedef struct WFPMODEL_STATS {
     uint64_t frames_out, frames_in;   /* read from the TAP, from the test NIC */

@@ -1,11 +1,4 @@
-/*
- * What WFP keeps for a redirected connection: the driver's context and the redirect records.
- *
- * On Windows these are socket IOCTLs. Wine's Winsock does not know them, so on the reference guest the model's own device
- * answers; it is asked with the connection's addresses. Nothing else in the probe knows about the model.
- *
- * SPDX-License-Identifier: MIT
- */
+/* What WFP keeps for a redirected connection: the driver's context and the redirect records. SPDX-License-Identifier: MIT */
 #include "probe.h"
 
 #include <stdlib.h>
@@ -17,21 +10,18 @@
 
 #if __has_include("wfpmodel_ioctl.h")
 #include "wfpmodel_ioctl.h"
-#define HAVE_MODEL 1
-#endif
 
-#ifdef HAVE_MODEL
-static int model_ask(SOCKET socket, unsigned long code, const void *in, unsigned long in_size, void *out,
-                     unsigned long capacity, unsigned long *size);
-#include "redirect_model.inc"
-#else
-static int model_ask(SOCKET socket, unsigned long code, const void *in, unsigned long in_size, void *out,
-                     unsigned long capacity, unsigned long *size)
+static bool model_not_ready(uint32_t times)
 {
-    (void)socket, (void)code, (void)in, (void)in_size, (void)out, (void)capacity, (void)size;
-    return WSAEOPNOTSUPP;
+    DWORD got = 0;
+    HANDLE device = CreateFileW(WFPMODEL_WIN32_DEVICE_NAME, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                                OPEN_EXISTING, 0, NULL);
+    bool done = device != INVALID_HANDLE_VALUE && DeviceIoControl(device, IOCTL_WFPMODEL_NOT_READY, &times, sizeof times, NULL, 0, &got, NULL);
+    if (device != INVALID_HANDLE_VALUE)
+        CloseHandle(device);
+    return done;
 }
-
+#else
 static bool model_not_ready(uint32_t times)
 {
     (void)times;
@@ -39,31 +29,18 @@ static bool model_not_ready(uint32_t times)
 }
 #endif
 
-static bool unknown_to_winsock(int error)
-{
-    return error == WSAEOPNOTSUPP || error == WSAEINVAL || error == ERROR_NOT_SUPPORTED ||
-           error == ERROR_INVALID_FUNCTION;
-}
-
 int redirect_query(SOCKET socket, unsigned long code, unsigned char *out, unsigned long capacity, unsigned long *size)
 {
     DWORD got = 0;
-    if (!WSAIoctl(socket, code, NULL, 0, out, capacity, &got, NULL, NULL)) {
-        *size = got;
-        return 0;
-    }
-    int error = WSAGetLastError();
-    return unknown_to_winsock(error) ? model_ask(socket, code, NULL, 0, out, capacity, size) : error;
+    int error = WSAIoctl(socket, code, NULL, 0, out, capacity, &got, NULL, NULL) ? WSAGetLastError() : 0;
+    *size = got;
+    return error;
 }
 
 int redirect_set(SOCKET socket, const unsigned char *records, unsigned long size)
 {
     DWORD got = 0;
-    unsigned long none = 0;
-    if (!WSAIoctl(socket, SET_RECORDS, (void *)records, size, NULL, 0, &got, NULL, NULL))
-        return 0;
-    int error = WSAGetLastError();
-    return unknown_to_winsock(error) ? model_ask(socket, SET_RECORDS, records, size, NULL, 0, &none) : error;
+    return WSAIoctl(socket, SET_RECORDS, (void *)records, size, NULL, 0, &got, NULL, NULL) ? WSAGetLastError() : 0;
 }
 
 void redirect_describe(text_buffer *text, SOCKET socket)

@@ -123,10 +123,16 @@ def _places() -> dict[Path, int]:
     return {images_root(): _ROOM, scratch.scratch_root(): _SCRATCH_ROOM}
 
 
+def _parts(recipe: Recipe) -> list[Path]:
+    """What of the model is there: the engine, the Winsock that asks it."""
+    return [part for part in (recipe.model, recipe.winsock) if (part / "install.sh").is_file()]
+
+
 def _build_model(recipe: Recipe, deadline: Deadline) -> None:
     if (recipe.model / "install.sh").is_file():
         with step("build the WFP model"):
-            run_as_c(["make", "-s", "-C", recipe.model], deadline)
+            for part in _parts(recipe):
+                run_as_c(["make", "-s", "-C", part], deadline)
     else:
         note("there is no WFP model: the image will have none")
     run_as_c(["make", "-s", "-C", recipe.folder / "winrm"], deadline)
@@ -166,10 +172,10 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
             }
         )
     )
-    if (recipe.model / "install.sh").is_file():
-        target = overlay / "var" / "lib" / "wfp" / "model"
-        products = shutil.ignore_patterns("__pycache__", "src", "*.o", "*.gch", "*.exe", "checked")
-        shutil.copytree(recipe.model, target, ignore=products)
+    for part in _parts(recipe):
+        target = overlay / "var" / "lib" / "wfp" / part.name
+        products = shutil.ignore_patterns("__pycache__", "src", "*.o", "*.obj", "*.gch", "*.exe", "checked")
+        shutil.copytree(part, target, ignore=products)
     out = work / "out"
     out.mkdir(mode=0o777)
     out.chmod(0o777)

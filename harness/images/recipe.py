@@ -39,6 +39,11 @@ class Recipe:
         return self.folder / "model"
 
     @property
+    def winsock(self) -> Path:
+        """Source of the guest's Winsock, which asks the model; may be absent."""
+        return self.folder / "winsock"
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Debian packages, some with a version pattern."""
         return _read_list(self.steps / "packages.txt")
@@ -74,7 +79,7 @@ class Recipe:
         return digest.hexdigest()[:12]
 
     def _inputs(self) -> Iterable[Path]:
-        for name in ("recipe", "init", "winrm", "model"):
+        for name in ("recipe", "init", "winrm", "model", "winsock"):
             for root, folders, files in os.walk(self.folder / name):
                 folders[:] = sorted(f for f in folders if f not in _NOT_INPUTS)
                 # What a person reads, and tests, do not go into the image.

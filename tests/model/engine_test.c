@@ -6,6 +6,8 @@
  */
 #include "rig.h"
 
+#include "winsock.h"
+
 static void test_objects(void)
 {
     UINT32 id, other;
@@ -289,9 +291,15 @@ static void test_redirect(void)
     struct flow *flow = flow_find_mapped(&mapped);
     size_t size = flow ? redirect_blob(flow, blob, sizeof blob) : 0;
     flow_release(flow);
-    EXPECT("records are set for the proxy's port", redirect_set_for_next(7004, IPPROTO_TCP, blob, size), TRUE);
+    WFPMODEL_CALL call = {.op = WFPMODEL_SET_RECORDS, .family = FAMILY_V4, .protocol = IPPROTO_TCP};
+    WFPMODEL_ANSWER made;
+    winsock_call(&engine, &call, blob, size, &made, NULL, 0);
+    EXPECT("records are set for the proxy's socket", made.error, 0);
+    call = (WFPMODEL_CALL){.op = WFPMODEL_BIND, .family = FAMILY_V4, .protocol = IPPROTO_TCP, .endpoint = made.endpoint, .local_port = 7004};
+    winsock_call(&engine, &call, NULL, 0, &made, NULL, 0);
     guest_sends(7004, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
     EXPECT("W124 own proxy is recognised", behave[0].redirect_state, 1);
+    winsock_client_gone(&engine);
     EXPECT("and reaches the server", get32(last_link + ETHERNET + 16), (UINT32)SERVER);
     FwpsRedirectHandleDestroy0(handle);
     end();
@@ -364,6 +372,7 @@ int main(void)
     test_injections();
     test_frame_path();
     test_lists();
+    test_endpoints();
     printf("%d failures\n", failures);
     return failures;
 }

@@ -122,5 +122,6 @@ void test_objects_of_drivers(void); /* objects_test.c, and with it store_test.c 
 void test_injections(void); /* injection_test.c */
 void test_frame_path(void); /* frames_test.c */
 void test_lists(void); /* lists_test.c */
+void test_endpoints(void); /* endpoints_test.c */
 
 #endif

@@ -2,7 +2,7 @@
 # Make the disk from the base layer and the files of this build.
 #   finish.sh BASE.TAR OVERLAY OUT INITRD-INIT
 # OVERLAY is laid over the base as it is (owner: root). OVERLAY/var/lib/wfp/model, where it exists, is the built
-# model: its install.sh runs inside with WINEPREFIX set. OUT receives disk.raw, vmlinuz, initrd/ and packages.
+# model, winsock beside it: their install.sh run inside with WINEPREFIX set. OUT receives disk.raw, vmlinuz, initrd/ and packages.
 # Runs as root, or as root of an ordinary user's namespace, in a mount and process namespace of its own.
 set -eu
 base=$1 overlay=$2 out=$3 first=$4
@@ -31,7 +31,10 @@ if [ -f "$root/var/lib/wfp/model/install.sh" ]; then
     mount --rbind /dev "$root/dev"
     chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 WINEDEBUG=-all \
         WINEPREFIX=/var/lib/wfp/prefix WINEDLLOVERRIDES='mscoree,mshtml,winemenubuilder.exe=' \
-        sh -c 'cd /var/lib/wfp/model && sh ./install.sh </dev/null && /usr/lib/wine/wineserver64 -w'
+        sh -c 'for part in model winsock; do
+            [ -f /var/lib/wfp/$part/install.sh ] || continue
+            cd /var/lib/wfp/$part && sh ./install.sh </dev/null || exit 1
+        done; /usr/lib/wine/wineserver64 -w'
     umount "$root/proc"
     umount -l "$root/dev"
 fi

@@ -16,7 +16,7 @@ UINT32 scope_of(const struct address *address)
     return address_is_link_local(address) ? wire.interface_index : 0;
 }
 
-static void put_address(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port)
+void sockaddr_put(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port)
 {
     SOCKADDR_IN *in = (SOCKADDR_IN *)out;
     SOCKADDR_IN6 *in6 = (SOCKADDR_IN6 *)out;
@@ -31,7 +31,7 @@ static void put_address(SOCKADDR_STORAGE *out, const struct address *address, UI
     }
 }
 
-static struct address get_address(const SOCKADDR_STORAGE *from, UINT16 *port)
+struct address sockaddr_get(const SOCKADDR_STORAGE *from, UINT16 *port)
 {
     const SOCKADDR_IN *in = (const SOCKADDR_IN *)from;
     *port = get16((const uint8_t *)&in->sin_port);
@@ -63,7 +63,7 @@ static BOOL accept_redirect(struct flow *flow, struct classify_context *context)
     const FWPS_CONNECT_REQUEST0 *request = context->request;
     UINT16 port;
     BOOL icmp = is_icmp(flow);
-    struct address address = get_address(&request->remoteAddressAndPort, &port);
+    struct address address = sockaddr_get(&request->remoteAddressAndPort, &port);
     BOOL local = wire_is_guest(&address);
     if (!context->modified)
         return TRUE;
@@ -102,10 +102,24 @@ enum step { STEP_PASS, STEP_BLOCK, STEP_PENDED };
 
 static void resume_redirect(struct classify_context *context, void *owner);
 
+/* What a connect is about, with its first packet or before it. */
+static struct tuple tuple_of(const struct flow *flow, const struct packet *packet)
+{
+    return packet ? packet->tuple : (struct tuple){flow->protocol, flow->local, flow->original, flow->local_port, flow->original_port, flow->icmp_id};
+}
+
+static struct tuple unrouted_of(const struct flow *flow, const struct packet *packet)
+{
+    struct tuple tuple = tuple_of(flow, packet);
+    if (flow->unrouted)
+        tuple.local = (struct address){.family = flow->local.family};
+    return tuple;
+}
+
 /* Once, or again after a callout pended it. */
 static enum step redirect_classify(struct flow *flow, const struct packet *packet, struct classify_context *context, BOOL *absorb)
 {
-    struct tuple tuple = packet->tuple;
+    struct tuple tuple = unrouted_of(flow, packet);
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .layer_data = context->request,
                         .context = context, .records = &context->records};
     struct verdict verdict = view_classify(context->layer, &view);
@@ -135,16 +149,19 @@ static enum step redirect_step(struct flow *flow, struct packet *packet, BOOL *a
     struct classify_context *context = context_new(layer_of(LAYER_ALE_CONNECT_REDIRECT_V4, flow->local.family));
     FWPS_CONNECT_REQUEST0 initial;
     memset(&initial, 0, sizeof initial);
-    flow->proxied = redirect_take_for(flow->local_port, flow->protocol, &context->records);
-    put_address(&initial.localAddressAndPort, &flow->local, is_icmp(flow) ? 0 : flow->local_port);
-    put_address(&initial.remoteAddressAndPort, &flow->remote, is_icmp(flow) ? 0 : flow->remote_port);
+    struct tuple tuple = unrouted_of(flow, packet);
+    flow->proxied = endpoint_records(flow, &context->records);
+    flow->original_program = flow->proxied && context->records.count ? program_by_number(context->records.record[0].program) : NULL;
+    context->program = flow->program ? flow->program->number : 0;
+    sockaddr_put(&initial.localAddressAndPort, &tuple.local, is_icmp(flow) ? 0 : flow->local_port);
+    sockaddr_put(&initial.remoteAddressAndPort, &flow->remote, is_icmp(flow) ? 0 : flow->remote_port);
     redirect_begin(context, &initial);
     return redirect_classify(flow, packet, context, absorb);
 }
 
 static void begin_tcp(struct flow *flow, struct packet *packet)
 {
-    const uint8_t *tcp = packet_tcp(packet);
+    const uint8_t *tcp = packet ? packet_tcp(packet) : NULL;
     if (tcp)
         flow->first_sequence = get32(tcp + 4);
     flow->tcp = TCP_SYN;
@@ -154,28 +171,42 @@ SOCKADDR_STORAGE *ale_original(const struct flow *flow, SOCKADDR_STORAGE *room)
 {
     if (!flow->redirected)
         return NULL;
-    put_address(room, &flow->original, is_icmp(flow) ? 0 : flow->original_port);
+    sockaddr_put(room, &flow->original, is_icmp(flow) ? 0 : flow->original_port);
     return room;
+}
+
+/* Loopback never reaches the engine: the socket is told where it was redirected to and goes there itself. */
+static void go_straight(struct flow *flow)
+{
+    flow->original = flow->remote;
+    flow->original_port = flow->remote_port;
+    flow->loopback = wire_is_guest(&flow->remote);
+    if (!flow->loopback && wire.source)
+        wire.source(&flow->remote, &flow->local);
 }
 
 /* AUTH_CONNECT of a flow, whose reference it takes and gives back; NULL when it is blocked or put off. */
 static struct flow *authorize_connect(struct flow *flow, struct packet *packet, BOOL *absorb)
 {
     SOCKADDR_STORAGE original;
-    struct tuple tuple = packet->tuple;
+    SOCKADDR_STORAGE *redirected_from = ale_original(flow, &original);
+    if (flow->loopback)
+        go_straight(flow);
+    flow->awaited = !packet && !flow->loopback;
+    struct tuple tuple = tuple_of(flow, packet);
     UINT16 layer = layer_of(LAYER_ALE_AUTH_CONNECT_V4, flow->local.family);
     struct pend_point point;
     tuple.remote = flow->remote;
     if (!is_icmp(flow))
         tuple.remote_port = flow->remote_port;
-    if (flow->redirected)
+    if (flow->redirected && packet)
         packet_rewrite(packet, FALSE, &flow->remote, flow->remote_port);
     if (!flow->held)
         flow_publish(flow);
     pend_begin(&point, layer, FALSE);
     struct view view = {.tuple = &tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet,
                         .show = flow->protocol == IPPROTO_TCP ? SHOW_NOTHING : SHOW_TRANSPORT, .pend = &point,
-                        .original = ale_original(flow, &original)};
+                        .original = redirected_from};
     struct verdict verdict = view_classify(layer, &view);
     if (pend_taken(&point)) {
         ale_hold(flow, flow->protocol == IPPROTO_TCP ? packet : NULL);
@@ -194,17 +225,33 @@ static struct flow *authorize_connect(struct flow *flow, struct packet *packet, 
     return flow;
 }
 
+/* The socket's program: Winsock said whose, or the engine has to look for it. */
+static void find_owner(struct flow *flow, const struct tuple *tuple)
+{
+    if (endpoint_of_flow(flow) || !(flow->pid = owner_of(tuple)))
+        return;
+    flow->program = program_of(flow->pid);
+}
+
 struct flow *ale_connect(struct packet *packet, BOOL *absorb)
 {
     struct tuple key = packet_key(packet);
     struct flow *flow = flow_make(&key, TRUE);
-    flow->pid = owner_of(&packet->tuple);
+    find_owner(flow, &packet->tuple);
+    flow->loopback = wire_is_guest(&flow->remote);
+    return ale_authorize(flow, packet, absorb);
+}
+
+struct flow *ale_authorize(struct flow *flow, struct packet *packet, BOOL *absorb)
+{
     begin_tcp(flow, packet);
     enum step step = redirect_step(flow, packet, absorb);
     if (step == STEP_PASS)
         return authorize_connect(flow, packet, absorb);
     if (step == STEP_PENDED)
         *absorb = TRUE;
+    else
+        endpoint_flow_ended(flow); /* it never was in the table */
     flow_release(flow);
     return NULL;
 }
@@ -247,7 +294,7 @@ struct flow *ale_accept(struct packet *packet, BOOL *absorb)
     struct flow *flow = flow_publish(flow_make(&key, FALSE));
     UINT16 layer = layer_of(LAYER_ALE_AUTH_RECV_ACCEPT_V4, flow->local.family);
     struct pend_point point;
-    flow->pid = owner_of(&packet->tuple);
+    find_owner(flow, &packet->tuple);
     begin_tcp(flow, packet);
     pend_begin(&point, layer, FALSE);
     struct view view = {.tuple = &packet->tuple, .flow = flow, .packet = packet, .show = SHOW_PAYLOAD, .pend = &point};

@@ -4,17 +4,91 @@
 #include "inspect.h"
 #include "pumps.h"
 #include "shell.h"
+#include "winsock.h"
 
 #include <string.h>
+
+enum { CALL_THREADS = 4 };
+
+struct job {
+    struct job *next;
+    void *irp; /* NULL: the client is gone */
+    const void *client;
+    unsigned char *buffer;
+    size_t in, out;
+};
+static SRWLOCK job_lock = SRWLOCK_INIT; /* the three below */
+static CONDITION_VARIABLE job_there = CONDITION_VARIABLE_INIT;
+static struct job *jobs;
 
 void shell_attach(void)
 {
     hooks_start();
 }
 
+/* The buffer holds the call, then the answer: the former is copied before the latter is written. */
+static void run_call(const struct job *job)
+{
+    WFPMODEL_CALL call;
+    WFPMODEL_ANSWER answer;
+    size_t size = job->in - sizeof call, room = job->out - sizeof answer;
+    uint8_t *bytes = mem_alloc(size + 1), *out = mem_alloc(room + 1);
+    memcpy(&call, job->buffer, sizeof call);
+    memcpy(bytes, job->buffer + sizeof call, size);
+    size_t length = winsock_call(job->client, &call, bytes, size, &answer, out, room);
+    memcpy(job->buffer, &answer, sizeof answer);
+    memcpy(job->buffer + sizeof answer, out, length);
+    mem_free(bytes);
+    mem_free(out);
+    shell_finish(job->irp, STATUS_SUCCESS, sizeof answer + length);
+}
+
+static DWORD WINAPI serve(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        AcquireSRWLockExclusive(&job_lock);
+        while (!jobs)
+            SleepConditionVariableSRW(&job_there, &job_lock, INFINITE, 0);
+        struct job *job = jobs;
+        jobs = job->next;
+        ReleaseSRWLockExclusive(&job_lock);
+        if (job->irp)
+            run_call(job);
+        else
+            winsock_client_gone(job->client);
+        mem_free(job);
+    }
+    return 0;
+}
+
+static void queue_job(struct job job)
+{
+    struct job *made = mem_alloc(sizeof *made), **last;
+    *made = job;
+    AcquireSRWLockExclusive(&job_lock);
+    for (last = &jobs; *last; last = &(*last)->next)
+        ;
+    *last = made;
+    ReleaseSRWLockExclusive(&job_lock);
+    WakeConditionVariable(&job_there);
+}
+
+void shell_defer(void *irp, const void *client, unsigned char *buffer, size_t in, size_t out)
+{
+    queue_job((struct job){.irp = irp, .client = client, .buffer = buffer, .in = in, .out = out});
+}
+
+void shell_client_gone(const void *client)
+{
+    queue_job((struct job){.client = client});
+}
+
 int shell_start(void (*free_pool)(void *block))
 {
     model_free_pool = free_pool;
+    for (int i = 0; i < CALL_THREADS; i++)
+        CloseHandle(CreateThread(NULL, 0, serve, NULL, 0, NULL));
     if (GetEnvironmentVariableA("WFP_MODEL_CONSOLE", NULL, 0))
         return 1;
     return pumps_start();
@@ -22,18 +96,9 @@ int shell_start(void (*free_pool)(void *block))
 
 long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t out, size_t *done)
 {
-    WFPMODEL_SOCKET socket;
-    if (code == IOCTL_WFPMODEL_STATS) {
-        WFPMODEL_STATS now = {0};
-        if (out < sizeof now)
-            return STATUS_BUFFER_TOO_SMALL;
-        pumps_stats(&now);
-        memcpy(buffer, &now, sizeof now);
-        *done = sizeof now;
-        return STATUS_SUCCESS;
-    }
+    WFPMODEL_STATS now = {0};
+    uint32_t times;
     if (code == IOCTL_WFPMODEL_NOT_READY) {
-        uint32_t times;
         if (in < sizeof times)
             return STATUS_INVALID_PARAMETER;
         memcpy(&times, buffer, sizeof times);
@@ -57,16 +122,12 @@ long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t 
         *done = inspect(buffer, out);
         return *done ? STATUS_SUCCESS : STATUS_BUFFER_TOO_SMALL;
     }
-    if (in < sizeof socket)
-        return STATUS_INVALID_PARAMETER;
-    memcpy(&socket, buffer, sizeof socket);
-    switch (code) {
-    case IOCTL_WFPMODEL_QUERY_RECORDS:
-    case IOCTL_WFPMODEL_QUERY_CONTEXT:
-        return pumps_query(&socket, code == IOCTL_WFPMODEL_QUERY_CONTEXT, buffer, out, done);
-    case IOCTL_WFPMODEL_SET_RECORDS:
-        return pumps_set_records(&socket, buffer + sizeof socket, in - sizeof socket) ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
-    default:
+    if (code != IOCTL_WFPMODEL_STATS)
         return STATUS_INVALID_DEVICE_REQUEST;
-    }
+    if (out < sizeof now)
+        return STATUS_BUFFER_TOO_SMALL;
+    pumps_stats(&now);
+    memcpy(buffer, &now, sizeof now);
+    *done = sizeof now;
+    return STATUS_SUCCESS;
 }

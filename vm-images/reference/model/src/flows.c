@@ -121,12 +121,12 @@ struct flow *flow_find_seen(const struct tuple *t)
          same_end(f, t) && address_equal(&f->remote, &t->remote) && f->remote_port == t->remote_port);
 }
 
-/* A local proxy sees the client's port at the address the client wanted to reach. */
+/* A local proxy sees the client's port at the address the client wanted to reach; over loopback, the client itself. */
 struct flow *flow_find_mapped(const struct tuple *t)
 {
     FIND(FLOW_BY_SEEN, bucket(t->protocol, t->remote_port, t->local_port, 0),
          f->redirected_local && f->protocol == t->protocol && address_equal(&f->remote, &t->local) && f->remote_port == t->local_port &&
-             address_equal(&f->original, &t->remote) && f->local_port == t->remote_port);
+             address_equal(f->loopback ? &f->local : &f->original, &t->remote) && f->local_port == t->remote_port);
 }
 
 static struct flow *by_id(UINT64 id)
@@ -244,6 +244,9 @@ void flow_end(struct flow *flow, const char *why)
         done = next;
     }
     if (first) {
+        if (flow->held)
+            ale_decided();
+        endpoint_flow_ended(flow);
         COUNT(flows_ended);
         flow_release(flow); /* the table's */
     }
@@ -259,6 +262,23 @@ void flows_end_all(const char *why)
             return;
         flow_end(flow, why);
         flow_release(flow);
+    }
+}
+
+void flows_end_of(UINT64 endpoint)
+{
+    for (;;) {
+        struct flow *found;
+        AcquireSRWLockShared(&flow_lock);
+        for (found = flows; found; found = found->next)
+            if (found->endpoint == endpoint && (found->protocol != IPPROTO_TCP || found->awaited || found->loopback))
+                break;
+        take(found);
+        ReleaseSRWLockShared(&flow_lock);
+        if (!found)
+            return;
+        flow_end(found, "its socket is closed");
+        flow_release(found);
     }
 }
 

@@ -81,6 +81,11 @@ static UINT32 flags_at(UINT16 layer)
     }
 }
 
+static const struct program *program_in(const struct view *view)
+{
+    return view->endpoint ? view->endpoint->program : view->flow ? view->flow->program : NULL;
+}
+
 static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const struct view *view)
 {
     const struct tuple *t = view->tuple;
@@ -93,9 +98,13 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
     switch (field->condition) {
     case COND_IP_LOCAL_ADDRESS:
         put_address(value, &t->local);
+        if (view->endpoint && address_is_zero(&t->local)) /* W203 */
+            value->type = FWP_EMPTY;
         return;
     case COND_IP_REMOTE_ADDRESS:
         put_address(value, &t->remote);
+        if (view->endpoint && address_is_zero(&t->remote))
+            value->type = FWP_EMPTY;
         return;
     case COND_IP_SOURCE_ADDRESS: /* of a packet that is forwarded: it came in */
         put_address(value, &t->remote);
@@ -140,6 +149,9 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
     case COND_COMPARTMENT_ID:
         value->uint32 = 1;
         return;
+    case COND_ALE_PROMISCUOUS_MODE:
+        value->uint32 = view->endpoint ? view->endpoint->promiscuous : 0;
+        return;
     case COND_IP_LOCAL_ADDRESS_TYPE:
         value->uint8 = address_type(&t->local);
         return;
@@ -162,8 +174,10 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->uint64 = &interface_luid;
         return;
     case COND_ALE_APP_ID:
-    case COND_ALE_ORIGINAL_APP_ID:
-        value->byteBlob = &process_path;
+        value->byteBlob = path_of(program_in(view));
+        return;
+    case COND_ALE_ORIGINAL_APP_ID: /* W147 */
+        value->byteBlob = path_of(view->flow && view->flow->original_program ? view->flow->original_program : program_in(view));
         return;
     default:
         break;

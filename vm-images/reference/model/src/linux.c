@@ -8,6 +8,7 @@ enum {
     SYS_CLOSE = 3,
     SYS_IOCTL = 16,
     SYS_SOCKET = 41,
+    SYS_CONNECT = 42,
     SYS_RECVFROM = 45,
     SYS_BIND = 49,
     SYS_GETSOCKNAME = 51,
@@ -21,7 +22,7 @@ enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_APPEND_ = 020
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
 enum { SIOCGIFADDR_ = 0x8915, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
 enum { SOL_SOCKET_ = 1, SO_ACCEPTCONN_ = 30, SO_PROTOCOL_ = 38, AF_INET6_ = 10 };
-enum { AF_INET_ = 2, AF_PACKET_ = 17, SOCK_DGRAM_ = 2, SOCK_RAW_ = 3, PACKET_OUTGOING_ = 4 };
+enum { AF_INET_ = 2, AF_PACKET_ = 17, SOCK_STREAM_ = 1, SOCK_DGRAM_ = 2, SOCK_RAW_ = 3, PACKET_OUTGOING_ = 4 };
 enum { SOL_PACKET_ = 263, PACKET_IGNORE_OUTGOING_ = 23, ETH_P_ALL_BE = 0x0300 };
 
 struct ifreq_ {
@@ -267,6 +268,47 @@ static int socket_end(int64_t fd, int64_t call, struct address *address, uint16_
     *port = (uint16_t)(name[2] << 8 | name[3]);
     *address = family == AF_INET6_ ? address_unmapped(name + 8) : address_of(FAMILY_V4, name + 4);
     return 1;
+}
+
+static uint32_t socket_name(uint8_t name[28], const struct address *address, uint16_t port)
+{
+    int v6 = address->family == FAMILY_V6;
+    for (int i = 0; i < 28; i++)
+        name[i] = 0;
+    name[0] = v6 ? AF_INET6_ : AF_INET_;
+    name[2] = (uint8_t)(port >> 8);
+    name[3] = (uint8_t)port;
+    for (size_t i = 0; i < address_size(address->family); i++)
+        name[(v6 ? 8 : 4) + i] = address->bytes[i];
+    return v6 ? 28 : 16;
+}
+
+int linux_free_port(uint8_t protocol, const struct address *local, uint16_t *port)
+{
+    uint8_t name[28];
+    uint32_t size = socket_name(name, local, 0);
+    struct address bound;
+    int64_t fd = CALL(SYS_SOCKET, name[0], protocol == 6 ? SOCK_STREAM_ : SOCK_DGRAM_, protocol);
+    if (fd < 0)
+        return 0;
+    int found = CALL(SYS_BIND, fd, (intptr_t)name, size) >= 0 && socket_end(fd, SYS_GETSOCKNAME, &bound, port) && *port;
+    linux_close(fd);
+    return found;
+}
+
+/* A datagram socket is connected for it, which sends nothing. */
+int linux_source_for(const struct address *to, struct address *from)
+{
+    enum { DISCARD_PORT = 9 };
+    uint8_t name[28];
+    uint16_t port;
+    uint32_t size = socket_name(name, to, DISCARD_PORT);
+    int64_t fd = CALL(SYS_SOCKET, name[0], SOCK_DGRAM_, 0);
+    if (fd < 0)
+        return 0;
+    int found = CALL(SYS_CONNECT, fd, (intptr_t)name, size) >= 0 && socket_end(fd, SYS_GETSOCKNAME, from, &port);
+    linux_close(fd);
+    return found;
 }
 
 int linux_socket_of(int64_t fd, struct linux_socket *out)

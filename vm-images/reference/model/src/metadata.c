@@ -4,7 +4,12 @@
 #include "stack.h"
 
 static wchar_t path_text[] = L"\\device\\wine\\process";
-FWP_BYTE_BLOB process_path = {sizeof path_text, (UINT8 *)path_text};
+static FWP_BYTE_BLOB unknown_path = {sizeof path_text, (UINT8 *)path_text};
+
+FWP_BYTE_BLOB *path_of(const struct program *program)
+{
+    return program ? (FWP_BYTE_BLOB *)(uintptr_t)&program->path : &unknown_path;
+}
 
 /* Of the documents' table of metadata fields, those that the model has; both families are told the same. */
 enum {
@@ -26,10 +31,16 @@ static const struct {
     {LAYER_DATAGRAM_DATA_V4, BITS_OF_TRANSPORT | META_IP_HEADER_SIZE | META_REMOTE_SCOPE_ID},
     {LAYER_INBOUND_ICMP_ERROR_V4, META_IP_HEADER_SIZE | META_TRANSPORT_HEADER_SIZE | META_COMPARTMENT_ID | META_TRANSPORT_ENDPOINT_HANDLE},
     {LAYER_OUTBOUND_ICMP_ERROR_V4, META_TRANSPORT_HEADER_SIZE | META_COMPARTMENT_ID | META_TRANSPORT_ENDPOINT_HANDLE | META_REMOTE_SCOPE_ID},
-    {LAYER_ALE_AUTH_RECV_ACCEPT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE | META_PACKET_DIRECTION | META_COMPLETION_HANDLE | BITS_OF_REDIRECTION},
-    {LAYER_ALE_AUTH_CONNECT_V4, BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE /* of what comes in when it is reauthorized */ |
+    {LAYER_ALE_RESOURCE_ASSIGNMENT_V4, META_TRANSPORT_ENDPOINT_HANDLE | BITS_OF_PROCESS | META_COMPLETION_HANDLE},
+    {LAYER_ALE_AUTH_LISTEN_V4, META_TRANSPORT_ENDPOINT_HANDLE | BITS_OF_PROCESS | META_COMPLETION_HANDLE},
+    {LAYER_ALE_RESOURCE_RELEASE_V4, META_TRANSPORT_ENDPOINT_HANDLE | META_PROCESS_ID | META_COMPARTMENT_ID},
+    {LAYER_ALE_ENDPOINT_CLOSURE_V4, META_TRANSPORT_ENDPOINT_HANDLE | META_PARENT_ENDPOINT_HANDLE | META_PROCESS_ID | META_COMPARTMENT_ID},
+    {LAYER_ALE_BIND_REDIRECT_V4, META_TRANSPORT_ENDPOINT_HANDLE | META_PROCESS_ID},
+    {LAYER_ALE_AUTH_RECV_ACCEPT_V4, META_PARENT_ENDPOINT_HANDLE | BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE | META_PACKET_DIRECTION |
+                                    META_COMPLETION_HANDLE | BITS_OF_REDIRECTION},
+    {LAYER_ALE_AUTH_CONNECT_V4, META_PARENT_ENDPOINT_HANDLE | BITS_OF_TRANSPORT | BITS_OF_PROCESS | META_IP_HEADER_SIZE /* of what comes in when it is reauthorized */ |
                                 META_REMOTE_SCOPE_ID | META_PACKET_DIRECTION | META_COMPLETION_HANDLE | BITS_OF_REDIRECTION},
-    {LAYER_ALE_FLOW_ESTABLISHED_V4, BITS_OF_FLOW | BITS_OF_PROCESS | META_ICMP_ID_AND_SEQUENCE | BITS_OF_REDIRECTION},
+    {LAYER_ALE_FLOW_ESTABLISHED_V4, META_PARENT_ENDPOINT_HANDLE | BITS_OF_FLOW | BITS_OF_PROCESS | META_ICMP_ID_AND_SEQUENCE | BITS_OF_REDIRECTION},
     {LAYER_ALE_CONNECT_REDIRECT_V4, META_PROCESS_ID | META_TRANSPORT_ENDPOINT_HANDLE | META_ICMP_ID_AND_SEQUENCE | META_REDIRECT_RECORD_HANDLE},
 };
 
@@ -59,6 +70,11 @@ void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, const stru
     const struct packet *packet = view->packet;
     UINT16 layer = layer_v4(layer_id);
     UINT32 offer = offered_at(layer), bits = 0;
+    struct view_endpoint end = {0};
+    if (view->endpoint)
+        end = *view->endpoint;
+    else if (flow)
+        end = (struct view_endpoint){flow->endpoint ? flow->endpoint : flow->id, flow->parent, flow->pid, flow->program, 0};
     memset(m, 0xa5, sizeof *m); /* W234: what is not announced is poison */
     m->flags = 0;
     m->currentL2MetadataValues = 0;
@@ -70,12 +86,13 @@ void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *m, UINT16 layer_id, const stru
     BOOL sizes = packet && (packet->thl || icmp_is_error(packet) || (packet_is_icmp(packet) && !packet->fragment && !view->outbound));
     BOOL by_direction = layer == LAYER_DATAGRAM_DATA_V4 || layer == LAYER_ALE_AUTH_CONNECT_V4 || layer == LAYER_ALE_AUTH_RECV_ACCEPT_V4;
     PUT(META_FLOW_HANDLE, flow, flowHandle, flow->id);
-    PUT(META_TRANSPORT_ENDPOINT_HANDLE, flow, transportEndpointHandle, flow->id);
+    PUT(META_TRANSPORT_ENDPOINT_HANDLE, end.id, transportEndpointHandle, end.id);
+    PUT(META_PARENT_ENDPOINT_HANDLE, end.parent, parentEndpointHandle, end.parent);
     PUT(META_IP_HEADER_SIZE, packet && !(by_direction && view->outbound), ipHeaderSize, (UINT32)packet->ihl);
     PUT(META_TRANSPORT_HEADER_SIZE, sizes, transportHeaderSize, transport_size(packet));
     PUT(META_COMPARTMENT_ID, TRUE, compartmentId, 1);
-    PUT(META_PROCESS_ID, flow && flow->pid, processId, flow->pid);
-    PUT(META_PROCESS_PATH, flow && flow->pid, processPath, &process_path);
+    PUT(META_PROCESS_ID, end.pid, processId, end.pid);
+    PUT(META_PROCESS_PATH, end.pid, processPath, path_of(end.program));
     PUT(META_REMOTE_SCOPE_ID, view->outbound && layer_is_v6(layer_id), remoteScopeId, scope_of(&view->tuple->remote));
     PUT(META_PACKET_DIRECTION, TRUE, packetDirection, view->outbound ? 0 : 1);
     PUT(META_COMPLETION_HANDLE, view->pend, completionHandle, (HANDLE)(uintptr_t)view->pend->id);

@@ -3,6 +3,7 @@
  *
  * Locks, in the order in which they may be taken; none is ever held while a driver's function runs:
  *   store_lock    (store.c)    sessions, transactions, sublayers, filters, callout objects and registrations
+ *   endpoint_lock (endpoints.c) endpoints of the guest's sockets
  *   flow_lock     (flows.c)    flow table, flow contexts, redirect records of flows
  *   inject_lock   (inject.c)   injection handles and their queue
  *   retired_lock  (readers.c)  what waits to be freed
@@ -189,6 +190,7 @@ enum tcp_state { TCP_NONE, TCP_SYN, TCP_SYN_ACK, TCP_OPEN };
 
 struct redirect_record {
     UINT64 handle;   /* redirect handle that redirected */
+    UINT32 program;  /* number of the one whose connection was redirected, 0 = unknown */
     uint8_t *context;
     size_t context_size;
 };
@@ -215,10 +217,17 @@ struct flow {
     UINT32 first_sequence;    /* of the SYN that opened it */
     UINT32 next_in, next_out; /* sequence number of the next stream byte */
     UINT32 pid, target_pid;
+    UINT64 endpoint, parent; /* of Winsock's, 0 = it knows of none */
+    const struct program *program, *original_program; /* or NULL */
+    BOOL counted;  /* by its endpoint */
+    BOOL unrouted; /* CONNECT_REDIRECT sees no local address */
+    BOOL awaited;  /* connect was called, the SYN is not here yet */
+    BOOL loopback; /* no packet of it comes by: original is where the socket went */
     UINT64 touched_ms;
     struct flow_context *contexts;
     struct redirect_records records;
     void *driver_context; /* pool block to free at the end (localRedirectContext) */
+    BOOL put_off;        /* it was held */
     volatile LONG held;   /* enum held: a callout put its authorization off */
     struct packet *held_packet; /* its first packet, which goes on afterwards, or NULL */
     volatile LONG policy; /* the state of its layer's filters when it was authorized (reauthorize.c) */
@@ -240,13 +249,14 @@ struct tuple {
 };
 struct flow *flow_find_sent(const struct tuple *sent);       /* by the address the guest's socket uses */
 struct flow *flow_find_seen(const struct tuple *seen);       /* by the redirected address */
-struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the local proxy's socket sees */
+struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the local proxy's socket sees; loopback, too */
 struct flow *flow_find_id(UINT64 id);
 struct flow *flow_make(const struct tuple *tuple, BOOL outbound);
 struct flow *flow_publish(struct flow *flow); /* enters the table */
 void flow_redirect(struct flow *flow, const struct address *remote, UINT16 port);
 void flow_release(struct flow *flow);
 void flow_end(struct flow *flow, const char *why);
+void flows_end_of(UINT64 endpoint); /* whatever does not outlive its socket: TCP connections with packets do */
 void flows_end_all(const char *why);
 void flows_tick(BOOL (*endpoint_exists)(const struct flow *));
 UINT64 now_ms(void);
@@ -258,6 +268,13 @@ void records_copy(struct redirect_records *to, const struct redirect_records *fr
 void records_free(struct redirect_records *records);
 
 /* ---- redirection (redirect.c) ---- */
+struct bind_versions { /* (bind.c) */
+    FWPS_BIND_REQUEST0 *request, *writable;
+    UINT64 writable_filter;
+    BOOL modified;
+};
+void *bind_acquire(struct bind_versions *versions, UINT64 filter_id); /* NULL: acquired already */
+BOOL bind_apply(struct bind_versions *versions, const void *data);     /* FALSE: not what was acquired */
 enum classify_state { CLASSIFY_NOW, CLASSIFY_PENDED, CLASSIFY_ANSWERED, CLASSIFY_AGAIN };
 struct classify_context { /* its handles, and whether it is pended: pend_classify.c */
     struct classify_context *next;
@@ -275,7 +292,9 @@ struct classify_context { /* its handles, and whether it is pended: pend_classif
     void *owner;
     struct arbitration *suspended; /* where to go on (arbitrate.c) */
     UINT64 watch_filter;           /* wants to be asked again when others modify the request (W170) */
+    struct bind_versions *bind; /* at BIND_REDIRECT, else NULL */
     /* of redirection: */
+    UINT32 program; /* whose connection it is */
     FWPS_CONNECT_REQUEST0 *request; /* newest accepted version */
     FWPS_CONNECT_REQUEST0 *writable;
     UINT64 writable_filter;
@@ -288,8 +307,7 @@ BOOL redirect_end(struct classify_context *context); /* FALSE: an acquired point
 void redirect_dispose(struct classify_context *context);
 void redirect_free_context(void *block); /* a localRedirectContext, which is the engine's since it was applied (W141) */
 size_t redirect_blob(const struct flow *flow, uint8_t *out, size_t room);
-BOOL redirect_set_for_next(UINT16 local_port, uint8_t protocol, const uint8_t *blob, size_t size);
-BOOL redirect_take_for(UINT16 local_port, uint8_t protocol, struct redirect_records *out);
+BOOL records_parse(const uint8_t *blob, size_t size, struct redirect_records *out); /* out is to be freed in any case */
 
 /* ---- net buffer lists (nbl.c) ---- */
 struct injection_mark {
@@ -407,6 +425,7 @@ struct wire {
     struct address guest[GUEST_ADDRESSES]; /* the guest's own, unused ones without a family */
     UINT32 interface_index;
     struct second_interface second;
+    int (*source)(const struct address *to, struct address *from); /* what a packet leaves from; may be NULL */
     UINT32 (*owner)(const struct tuple *tuple); /* process id of the socket, 0 = unknown; may be NULL */
 };
 extern struct wire wire;
@@ -419,6 +438,18 @@ void stack_outbound(struct packet *packet, enum stack_start start); /* takes the
 void stack_inbound(struct packet *packet, enum stack_start start);
 void stack_abort(struct flow *flow); /* resets a TCP flow at the guest's end and the peer's */
 BOOL stack_frame_for(BOOL outbound, const uint8_t *ip, uint8_t header[ETHERNET]);
+
+/* ---- programs (program.c) and the endpoints of their sockets (endpoints.c, endpoints.h) ---- */
+struct program {
+    struct program *next;
+    UINT32 number;
+    FWP_BYTE_BLOB path;
+};
+const struct program *program_of(UINT32 pid); /* NULL: there is no such process */
+const struct program *program_by_number(UINT32 number);
+BOOL endpoint_of_flow(struct flow *flow); /* FALSE: Winsock knows of no socket of its */
+BOOL endpoint_records(const struct flow *flow, struct redirect_records *out); /* FALSE: none were set */
+void endpoint_flow_ended(struct flow *flow);
 
 UINT32 owner_of_socket(const struct tuple *tuple); /* (owner.c) what wire.owner is in the guest */
 

@@ -52,6 +52,13 @@ struct layer_fact;
 void context_check_released(const struct classify_context *context, const struct layer_fact *layer); /* W128, when a classify is over */
 unsigned context_outstanding(const struct callout *callout);
 
+/* ---- waiting for what a callout put off (reauthorize.c) ---- */
+struct pause;
+struct pause *pause_new(void);
+void pause_over(struct pause *pause);              /* by whoever resumes */
+BOOL pause_wait(struct pause *pause);              /* frees it; FALSE: it takes too long */
+void ale_decided(void);                            /* a flow that was held is so no more */
+
 /* ---- reauthorization (reauthorize.c) ---- */
 enum reauthorize_reason { REASON_POLICY_CHANGE = 0x1, REASON_CLASSIFY_COMPLETION = 0x10 };
 void policy_changed(UINT16 layer); /* a filter was added or removed there */

@@ -173,6 +173,7 @@ BOOL pumps_start(void)
     linux_interface_addresses(tap_name, &index, wire.guest, GUEST_ADDRESSES);
     wire.interface_index = (UINT32)index;
     wire.owner = owner_of_socket;
+    wire.source = linux_source_for;
     wire.up = 1;
     inject_start();
     start_thread(tick);
@@ -198,26 +199,4 @@ void pumps_stats(WFPMODEL_STATS *out)
     out->passed_through = stats.other;
     out->flows = flows_count();
     out->running = (uint64_t)wire.up;
-}
-
-NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed)
-{
-    struct tuple t = {.protocol = socket->protocol, .local = address_unmapped(socket->local_address),
-                      .remote = address_unmapped(socket->remote_address), .local_port = socket->local_port, .remote_port = socket->remote_port};
-    struct flow *flow = flow_find_mapped(&t);
-    if (!flow || !flow->records.count) {
-        flow_release(flow);
-        return STATUS_NOT_FOUND;
-    }
-    const struct redirect_record *newest = &flow->records.record[flow->records.count - 1];
-    *needed = context ? newest->context_size : redirect_blob(flow, out, room);
-    if (context && *needed <= room)
-        memcpy(out, newest->context, *needed);
-    flow_release(flow);
-    return *needed > room ? STATUS_BUFFER_TOO_SMALL : STATUS_SUCCESS;
-}
-
-BOOL pumps_set_records(const WFPMODEL_SOCKET *socket, const uint8_t *bytes, size_t size)
-{
-    return redirect_set_for_next(socket->local_port, socket->protocol, bytes, size);
 }

@@ -7,7 +7,5 @@
 
 BOOL pumps_start(void); /* FALSE when an interface is missing; the reason is logged */
 void pumps_stats(WFPMODEL_STATS *out);
-NTSTATUS pumps_query(const WFPMODEL_SOCKET *socket, BOOL context, uint8_t *out, size_t room, size_t *needed);
-BOOL pumps_set_records(const WFPMODEL_SOCKET *socket, const uint8_t *bytes, size_t size);
 
 #endif

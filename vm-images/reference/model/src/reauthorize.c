@@ -68,11 +68,72 @@ BOOL reauthorize(struct flow *flow, struct packet *packet)
 
 /* ---- what a callout put off ---- */
 
+enum { WAIT_MS = 15000 };
+static SRWLOCK decided_lock = SRWLOCK_INIT; /* makes sure that no end of a wait is missed */
+static CONDITION_VARIABLE decided = CONDITION_VARIABLE_INIT;
+
+void ale_decided(void)
+{
+    AcquireSRWLockExclusive(&decided_lock);
+    ReleaseSRWLockExclusive(&decided_lock);
+    WakeAllConditionVariable(&decided);
+}
+
+struct pause {
+    LONG references; /* who waits and who resumes */
+    BOOL over;       /* by decided_lock */
+};
+
+struct pause *pause_new(void)
+{
+    struct pause *pause = mem_alloc(sizeof *pause);
+    pause->references = 2;
+    return pause;
+}
+
+static void pause_release(struct pause *pause)
+{
+    if (!InterlockedDecrement(&pause->references))
+        mem_free(pause);
+}
+
+void pause_over(struct pause *pause)
+{
+    AcquireSRWLockExclusive(&decided_lock);
+    pause->over = TRUE;
+    ReleaseSRWLockExclusive(&decided_lock);
+    WakeAllConditionVariable(&decided);
+    pause_release(pause);
+}
+
+BOOL pause_wait(struct pause *pause)
+{
+    BOOL in_time = TRUE;
+    AcquireSRWLockExclusive(&decided_lock);
+    while (in_time && !pause->over)
+        in_time = SleepConditionVariableSRW(&decided, &decided_lock, WAIT_MS, 0);
+    BOOL over = pause->over;
+    ReleaseSRWLockExclusive(&decided_lock);
+    pause_release(pause);
+    return over;
+}
+
+BOOL ale_wait(const struct flow *flow)
+{
+    BOOL in_time = TRUE;
+    AcquireSRWLockExclusive(&decided_lock);
+    while (in_time && flow->held == HELD_PENDED && !flow->ended)
+        in_time = SleepConditionVariableSRW(&decided, &decided_lock, WAIT_MS, 0);
+    ReleaseSRWLockExclusive(&decided_lock);
+    return in_time;
+}
+
 void ale_hold(struct flow *flow, const struct packet *packet)
 {
     InterlockedIncrement(&flow->references); /* of whoever resumes it */
     if (packet && !flow->held_packet)
         flow->held_packet = packet_new(packet->frame, packet->end, packet->outbound);
+    flow->put_off = TRUE;
     flow->held = HELD_PENDED;
 }
 
@@ -90,6 +151,7 @@ void ale_blocked(struct flow *flow, const struct packet *packet, BOOL absorb)
 void ale_go_on(struct flow *flow, struct packet *packet)
 {
     flow->held = HELD_NOT;
+    ale_decided();
     if (packet && flow->redirected)
         packet_rewrite(packet, FALSE, &flow->original, flow->original_port); /* as the guest's socket sent it */
     if (flow->protocol != IPPROTO_TCP && !ale_established(flow, packet)) {

@@ -8,7 +8,7 @@
 
 #include "conduct.h"
 
-enum { REAUTHORIZE_IF_MODIFIED_BY_OTHERS = 1, BLOB_MAGIC = 0x52504657, HANDLES_PLAUSIBLE = 9 };
+enum { REAUTHORIZE_IF_MODIFIED_BY_OTHERS = 1, BLOB_MAGIC = 0x52504657, HANDLES_PLAUSIBLE = 9, ENTRY = 24 };
 
 struct redirect_handle {
     struct redirect_handle *next;
@@ -16,15 +16,9 @@ struct redirect_handle {
     GUID provider;
 };
 
-static SRWLOCK redirect_lock = SRWLOCK_INIT; /* the three below */
+static SRWLOCK redirect_lock = SRWLOCK_INIT; /* the two below */
 static struct redirect_handle *handles;
 static UINT64 last_handle;
-static struct pending {
-    struct pending *next;
-    UINT16 port;
-    uint8_t protocol;
-    struct redirect_records records;
-} *pending;
 
 static UINT64 handle_id(HANDLE handle)
 {
@@ -93,15 +87,20 @@ NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter
     struct classify_context *context = context_of_handle(handle);
     if (flags)
         contract_broken("W131", "FwpsAcquireWritableLayerDataPointer0", "the flags are 0x%x: 0 is wanted", flags);
-    if (context && context->writable)
+    if (context && (context->writable || (context->bind && context->bind->writable)))
         contract_broken("W132", "FwpsAcquireWritableLayerDataPointer0", "a pointer was acquired again before FwpsApplyModifiedLayerData0 was called with the one before");
-    if (!context || !context->request || !data || context->writable)
+    if (!context || !(context->request || context->bind) || !data || context->writable)
         return STATUS_INVALID_PARAMETER;
-    context->writable = request_copy(context->request);
-    context->writable->previousVersion = context->modified ? context->request : NULL;
-    context->writable_filter = filter_id;
+    if (context->bind) {
+        if (!(*data = bind_acquire(context->bind, filter_id)))
+            return STATUS_INVALID_PARAMETER;
+    } else {
+        context->writable = request_copy(context->request);
+        context->writable->previousVersion = context->modified ? context->request : NULL;
+        context->writable_filter = filter_id;
+        *data = context->writable;
+    }
     origin_capture(&context->acquired, FRAMES_KEPT);
-    *data = context->writable;
     if (out) { /* W129 */
         if (filter_id != out->filterId)
             contract_broken("W131", "FwpsAcquireWritableLayerDataPointer0", "the filter id is %llu: %llu is wanted, the filterId of the filter that classifyFn was called for", filter_id, out->filterId);
@@ -114,6 +113,8 @@ NTSTATUS NTAPI FwpsAcquireWritableLayerDataPointer0(UINT64 handle, UINT64 filter
 void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
 {
     struct classify_context *context = context_of_handle(handle);
+    if (context && context->bind && bind_apply(context->bind, data))
+        return;
     if (!context || !data || data != context->writable) {
         contract_broken("W132", "FwpsApplyModifiedLayerData0", "the pointer is none that was acquired and not yet applied: once for each pointer of FwpsAcquireWritableLayerDataPointer0");
         return;
@@ -153,6 +154,7 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
     if (id && context->records.count < RECORDS_MAX) {
         struct redirect_record *record = &context->records.record[context->records.count++];
         record->handle = id;
+        record->program = context->records.count > 1 ? context->records.record[0].program : context->program;
         record->context_size = made->localRedirectContext ? made->localRedirectContextSize : 0;
         record->context = mem_alloc(record->context_size + 1);
         memcpy(record->context, made->localRedirectContext, record->context_size);
@@ -161,15 +163,16 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
 
 void redirect_begin(struct classify_context *context, const FWPS_CONNECT_REQUEST0 *initial)
 {
-    context->request = request_copy(initial);
+    context->request = initial ? request_copy(initial) : NULL;
 }
 
 BOOL redirect_end(struct classify_context *context)
 {
     context_check_released(context, layer_by_id(context->layer));
-    if (context->writable)
-        contract_broken_at("W132", "FwpsAcquireWritableLayerDataPointer0", &context->acquired, "writable layer data was acquired and never applied: the connection is blocked; each pointer needs one FwpsApplyModifiedLayerData0");
-    return !context->writable;
+    BOOL forgotten = context->writable || (context->bind && context->bind->writable);
+    if (forgotten)
+        contract_broken_at("W132", "FwpsAcquireWritableLayerDataPointer0", &context->acquired, "writable layer data was acquired and never applied: the %s is blocked; each pointer needs one FwpsApplyModifiedLayerData0", context->bind ? "bind" : "connection");
+    return !forgotten;
 }
 
 void redirect_free_context(void *block)
@@ -218,22 +221,22 @@ static size_t records_blob(const struct redirect_records *records, uint8_t *out,
 {
     size_t need = 8;
     for (unsigned i = 0; i < records->count; i++)
-        need += 16 + records->record[i].context_size;
+        need += ENTRY + records->record[i].context_size;
     if (!out || room < need)
         return need;
     UINT32 head[2] = {BLOB_MAGIC, records->count};
     memcpy(out, head, 8);
     out += 8;
     for (unsigned i = 0; i < records->count; i++) {
-        UINT64 entry[2] = {records->record[i].handle, records->record[i].context_size};
-        memcpy(out, entry, 16);
-        memcpy(out + 16, records->record[i].context, records->record[i].context_size);
-        out += 16 + records->record[i].context_size;
+        UINT64 entry[3] = {records->record[i].handle, records->record[i].program, records->record[i].context_size};
+        memcpy(out, entry, ENTRY);
+        memcpy(out + ENTRY, records->record[i].context, records->record[i].context_size);
+        out += ENTRY + records->record[i].context_size;
     }
     return need;
 }
 
-static BOOL records_parse(const uint8_t *blob, size_t size, struct redirect_records *out)
+BOOL records_parse(const uint8_t *blob, size_t size, struct redirect_records *out)
 {
     UINT32 head[2];
     memset(out, 0, sizeof *out);
@@ -244,19 +247,20 @@ static BOOL records_parse(const uint8_t *blob, size_t size, struct redirect_reco
         return FALSE;
     size_t at = 8;
     for (unsigned i = 0; i < head[1]; i++) {
-        UINT64 entry[2];
-        if (size - at < 16)
+        UINT64 entry[3];
+        if (size - at < ENTRY)
             break;
-        memcpy(entry, blob + at, 16);
-        at += 16;
-        if (size - at < entry[1])
+        memcpy(entry, blob + at, ENTRY);
+        at += ENTRY;
+        if (size - at < entry[2])
             break;
         struct redirect_record *record = &out->record[out->count++];
         record->handle = entry[0];
-        record->context_size = entry[1];
-        record->context = mem_alloc(entry[1] + 1);
-        memcpy(record->context, blob + at, entry[1]);
-        at += entry[1];
+        record->program = (UINT32)entry[1];
+        record->context_size = entry[2];
+        record->context = mem_alloc(entry[2] + 1);
+        memcpy(record->context, blob + at, entry[2]);
+        at += entry[2];
     }
     return out->count == head[1];
 }
@@ -275,39 +279,4 @@ NTSTATUS NTAPI FwpsQueryConnectionSioFormatRedirectRecords0(HANDLE records_handl
     if (needed)
         *needed = need;
     return need > room || !out ? STATUS_BUFFER_TOO_SMALL : STATUS_SUCCESS;
-}
-
-BOOL redirect_set_for_next(UINT16 port, uint8_t protocol, const uint8_t *blob, size_t size)
-{
-    struct pending *made = mem_alloc(sizeof *made);
-    if (!records_parse(blob, size, &made->records)) {
-        records_free(&made->records);
-        mem_free(made);
-        return FALSE;
-    }
-    made->port = port;
-    made->protocol = protocol;
-    AcquireSRWLockExclusive(&redirect_lock);
-    made->next = pending;
-    pending = made;
-    ReleaseSRWLockExclusive(&redirect_lock);
-    return TRUE;
-}
-
-BOOL redirect_take_for(UINT16 port, uint8_t protocol, struct redirect_records *out)
-{
-    struct pending *found = NULL;
-    AcquireSRWLockExclusive(&redirect_lock);
-    for (struct pending **at = &pending; *at; at = &(*at)->next)
-        if ((*at)->port == port && (*at)->protocol == protocol) {
-            found = *at;
-            *at = found->next;
-            break;
-        }
-    ReleaseSRWLockExclusive(&redirect_lock);
-    if (!found)
-        return FALSE;
-    *out = found->records;
-    mem_free(found);
-    return TRUE;
 }

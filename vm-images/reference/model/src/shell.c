@@ -31,10 +31,16 @@ static NTSTATUS NTAPI close(DEVICE_OBJECT *device, IRP *irp)
 {
     FILE_OBJECT *file = IoGetCurrentIrpStackLocation(irp)->FileObject;
     (void)device;
+    shell_client_gone(file);
     if (file->FsContext)
         channel_end(file->FsContext);
     file->FsContext = NULL;
     return finish(irp, STATUS_SUCCESS, 0);
+}
+
+void shell_finish(void *irp, long status, size_t size)
+{
+    finish(irp, (NTSTATUS)status, size);
 }
 
 static void managed(void *request, long status, size_t size)
@@ -50,12 +56,18 @@ static NTSTATUS NTAPI control(DEVICE_OBJECT *device, IRP *irp)
     unsigned char *buffer = irp->AssociatedIrp.SystemBuffer;
     SIZE_T needed = 0;
     (void)device;
-    if (at->Parameters.DeviceIoControl.IoControlCode == IOCTL_WFPMODEL_MANAGE && at->FileObject->FsContext) {
+    ULONG code = at->Parameters.DeviceIoControl.IoControlCode;
+    if (code == IOCTL_WFPMODEL_MANAGE && at->FileObject->FsContext) {
         IoMarkIrpPending(irp);
         channel_submit(at->FileObject->FsContext, buffer, in, out, irp, managed);
         return STATUS_PENDING;
     }
-    NTSTATUS status = shell_control(at->Parameters.DeviceIoControl.IoControlCode, buffer, in, out, &needed);
+    if (code == IOCTL_WFPMODEL_CALL && in >= sizeof(WFPMODEL_CALL) && out >= sizeof(WFPMODEL_ANSWER)) {
+        IoMarkIrpPending(irp);
+        shell_defer(irp, at->FileObject, buffer, in, out);
+        return STATUS_PENDING;
+    }
+    NTSTATUS status = shell_control(code, buffer, in, out, &needed);
     return finish(irp, status, needed <= out ? needed : 0);
 }
 

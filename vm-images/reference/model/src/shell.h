@@ -12,5 +12,9 @@ void *channel_open(unsigned long process);
 void channel_submit(void *channel, unsigned char *buffer, size_t in, size_t out, void *request, channel_done done);
 void channel_end(void *channel); /* no more requests; it is freed by and by */
 long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t out, size_t *done);
+/* A WFPMODEL_CALL, which may wait for callouts: a thread of the engine takes it and ends with shell_finish. */
+void shell_defer(void *irp, const void *client, unsigned char *buffer, size_t in, size_t out);
+void shell_client_gone(const void *client);
+void shell_finish(void *irp, long status, size_t size); /* (shell.c) */
 
 #endif

@@ -143,6 +143,10 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
     struct tuple sent = packet_key(packet);
     UINT32 sequence = packet_tcp(packet) ? get32(packet_tcp(packet) + 4) : 0;
     *flow = flow_find_sent(&sent);
+    if (*flow && (*flow)->awaited && is_new_tcp(packet)) { /* authorized when connect was called */
+        (*flow)->first_sequence = sequence;
+        (*flow)->awaited = FALSE;
+    }
     if (is_successor(*flow, packet)) {
         flow_end(*flow, "replaced");
         flow_release(*flow);

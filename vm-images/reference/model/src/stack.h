@@ -6,6 +6,13 @@
 
 enum show { SHOW_NOTHING, SHOW_IP, SHOW_TRANSPORT, SHOW_PAYLOAD, SHOW_QUOTED /* by an ICMP error */ };
 
+struct view_endpoint { /* of an endpoint, where there is neither packet nor flow */
+    UINT64 id, parent;
+    UINT32 pid;
+    const struct program *program;
+    UINT32 promiscuous;
+};
+
 struct view { /* what is to be seen at one classify */
     const struct tuple *tuple;
     BOOL outbound;
@@ -22,9 +29,10 @@ struct view { /* what is to be seen at one classify */
     struct pend_point *pend; /* where FwpsPendOperation0 is allowed */
     UINT32 reason;           /* of a reauthorization, else 0 */
     BOOL forwarded_to_second;     /* IPFORWARD: else from the second interface */
+    const struct view_endpoint *endpoint;
 };
 void neighbour_learn(const struct address *address, const uint8_t *mac);
-extern FWP_BYTE_BLOB process_path; /* (metadata.c) */
+FWP_BYTE_BLOB *path_of(const struct program *program); /* (metadata.c) */
 void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *metadata, UINT16 layer, const struct view *view);
 UINT32 scope_of(const struct address *address); /* (ale.c) the zone of a link-local address, else 0 */
 struct verdict view_classify(UINT16 layer, struct view *view);
@@ -46,6 +54,9 @@ enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
 
 /* A referenced flow for the first packet of a connection, or NULL with the reason to drop it. */
 struct flow *ale_connect(struct packet *packet, BOOL *absorb);
+/* The same for a connect without a packet; takes the flow. */
+struct flow *ale_authorize(struct flow *flow, struct packet *packet, BOOL *absorb);
+BOOL ale_wait(const struct flow *flow); /* for what put it off; FALSE: it takes too long */
 struct flow *ale_accept(struct packet *packet, BOOL *absorb);
 BOOL ale_established(struct flow *flow, struct packet *packet); /* FALSE: the connection must be closed */
 BOOL stream_indicate(struct flow *flow, struct packet *packet); /* FALSE: the segment is dropped */
@@ -62,5 +73,7 @@ void ale_blocked(struct flow *flow, const struct packet *packet, BOOL absorb);
 void ale_resume_connect(void *flow, BOOL with_packet);
 void ale_resume_accept(void *flow, BOOL with_packet);
 BOOL ale_held_inbound(struct packet *packet, struct flow **flow, BOOL injected); /* FALSE: dropped */
+void sockaddr_put(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port);
+struct address sockaddr_get(const SOCKADDR_STORAGE *from, UINT16 *port);
 
 #endif
