@@ -189,7 +189,7 @@ static void test_binds(void)
     EXPECT("W201 the program's own bind is not implicit", seen.flags & FLAG_IS_IMPLICIT_BIND, 0);
     EXPECT("W203 no local address: FWP_EMPTY", seen.local_type, FWP_EMPTY);
     EXPECT("W209 no layer data at RESOURCE_ASSIGNMENT", (uintptr_t)seen.data, 0);
-    EXPECT("W233 metadata of RESOURCE_ASSIGNMENT", seen.metadata, META_TRANSPORT_ENDPOINT_HANDLE | META_PROCESS_ID | META_PROCESS_PATH);
+    EXPECT("W233 metadata of RESOURCE_ASSIGNMENT", seen.metadata, META_TRANSPORT_ENDPOINT_HANDLE | META_PROCESS_ID | META_PROCESS_PATH | META_COMPLETION_HANDLE);
     EXPECT("W233 the process that binds", seen.process, GetCurrentProcessId());
     EXPECT("its program's path ends in its name", wcsstr(seen.program, L"engine_test.exe") != NULL, 1);
     UINT64 handle = seen.endpoint;

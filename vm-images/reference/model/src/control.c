@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { CALL_THREADS = 4 };
+enum { CALL_THREADS_MAX = 64 }; /* a call may have to wait for a callout that puts it off */
 
 struct job {
     struct job *next;
@@ -17,9 +17,10 @@ struct job {
     unsigned char *buffer;
     size_t in, out;
 };
-static SRWLOCK job_lock = SRWLOCK_INIT; /* the three below */
+static SRWLOCK job_lock = SRWLOCK_INIT; /* all below */
 static CONDITION_VARIABLE job_there = CONDITION_VARIABLE_INIT;
 static struct job *jobs;
+static unsigned threads, idle;
 
 void shell_attach(void)
 {
@@ -48,8 +49,10 @@ static DWORD WINAPI serve(void *unused)
     (void)unused;
     for (;;) {
         AcquireSRWLockExclusive(&job_lock);
+        idle++;
         while (!jobs)
             SleepConditionVariableSRW(&job_there, &job_lock, INFINITE, 0);
+        idle--;
         struct job *job = jobs;
         jobs = job->next;
         ReleaseSRWLockExclusive(&job_lock);
@@ -70,7 +73,14 @@ static void queue_job(struct job job)
     for (last = &jobs; *last; last = &(*last)->next)
         ;
     *last = made;
+    unsigned waiting = 0;
+    for (const struct job *j = jobs; j; j = j->next)
+        waiting++;
+    BOOL another = waiting > idle && threads < CALL_THREADS_MAX;
+    threads += another;
     ReleaseSRWLockExclusive(&job_lock);
+    if (another)
+        CloseHandle(CreateThread(NULL, 0, serve, NULL, 0, NULL));
     WakeConditionVariable(&job_there);
 }
 
@@ -87,8 +97,6 @@ void shell_client_gone(const void *client)
 int shell_start(void (*free_pool)(void *block))
 {
     model_free_pool = free_pool;
-    for (int i = 0; i < CALL_THREADS; i++)
-        CloseHandle(CreateThread(NULL, 0, serve, NULL, 0, NULL));
     if (GetEnvironmentVariableA("WFP_MODEL_CONSOLE", NULL, 0))
         return 1;
     return pumps_start();

@@ -49,6 +49,27 @@ static void remember(shim_socket *s, const shim_address *remote, const shim_addr
     ReleaseSRWLockExclusive(&s->lock);
 }
 
+/* What a send answers that is not to go to Wine: an error, or that all was sent. */
+static int instead(int error, const WSABUF *buffers, DWORD count, DWORD *sent, OVERLAPPED *overlapped)
+{
+    DWORD size = 0;
+    if (error != SWALLOWED) {
+        WSASetLastError(error);
+        return SOCKET_ERROR;
+    }
+    for (DWORD i = 0; i < count; i++)
+        size += buffers[i].len;
+    if (sent)
+        *sent = size;
+    if (overlapped) {
+        overlapped->Internal = 0;
+        overlapped->InternalHigh = size;
+        if (overlapped->hEvent)
+            SetEvent(overlapped->hEvent);
+    }
+    return 0;
+}
+
 static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers, DWORD count, shim_address *to)
 {
     WFPMODEL_CALL call;
@@ -66,6 +87,8 @@ static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers
     shim_free(bytes);
     if (!asked || answer.error)
         return asked ? answer.error : 0;
+    if (answer.swallowed)
+        return SWALLOWED;
     memcpy(to->bytes, answer.remote, sizeof to->bytes);
     to->port = answer.remote_port;
     remember(s, remote, to);
@@ -102,10 +125,8 @@ int WSAAPI shim_WSASendTo(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *se
 {
     struct sockaddr_in6 other;
     int error = datagram_ask(socket, &name, &length, buffers, count, &other);
-    if (error) {
-        WSASetLastError(error);
-        return SOCKET_ERROR;
-    }
+    if (error)
+        return instead(error, buffers, count, sent, overlapped);
     return WSASendTo(socket, buffers, count, sent, flags, name, length, overlapped, routine);
 }
 
@@ -120,10 +141,8 @@ int WSAAPI shim_sendto(SOCKET socket, const char *data, int size, int flags, con
     struct sockaddr_in6 other;
     WSABUF buffer = {(ULONG)size, (char *)data};
     int error = size < 0 ? 0 : datagram_ask(socket, &name, &length, &buffer, 1, &other);
-    if (error) {
-        WSASetLastError(error);
-        return SOCKET_ERROR;
-    }
+    if (error)
+        return instead(error, &buffer, 1, NULL, NULL) ? SOCKET_ERROR : size;
     return sendto(socket, data, size, flags, name, length);
 }
 
@@ -142,10 +161,8 @@ int WSAAPI shim_WSASendMsg(SOCKET socket, WSAMSG *message, DWORD flags, DWORD *s
     copy = *message;
     const struct sockaddr *name = copy.name;
     int error = datagram_ask(socket, &name, &copy.namelen, copy.lpBuffers, copy.dwBufferCount, &other);
-    if (error) {
-        WSASetLastError(error);
-        return SOCKET_ERROR;
-    }
+    if (error)
+        return instead(error, copy.lpBuffers, copy.dwBufferCount, sent, overlapped);
     copy.name = (struct sockaddr *)name;
     return WSASendMsg(socket, &copy, flags, sent, overlapped, routine);
 }

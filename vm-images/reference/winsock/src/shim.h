@@ -67,7 +67,8 @@ void call_remote(WFPMODEL_CALL *call, const shim_address *address);
 int bind_first(shim_socket *socket); /* what a socket that is not bound gets by sending or connecting; Winsock error or 0 */
 int connect_ask(shim_socket *socket, const shim_address *remote, shim_address *to); /* Winsock error or 0 */
 
-/* datagram.c: asked before a datagram; Winsock error or 0. `name` may be replaced by `other`. */
+enum { SWALLOWED = -1 };
+/* datagram.c: asked before a datagram; Winsock error, 0, or SWALLOWED: nothing is to be sent. `name` may be replaced by `other`. */
 int datagram_ask(SOCKET socket, const struct sockaddr **name, int *length, const WSABUF *buffers, DWORD count,
                  struct sockaddr_in6 *other);
 
