@@ -31,7 +31,7 @@
 #define TAG 0x6f636677u /* 'wfco' in a dump */
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
-#define LAYERS 26
+#define LAYERS 36
 #define DRAIN_MAX_MS 60000u
 
 enum {
@@ -43,7 +43,8 @@ enum {
     LAYER_STREAM,
     LAYER_ALE,
     LAYER_FLOW,
-    LAYER_REDIRECT
+    LAYER_REDIRECT,
+    LAYER_BIND
 };
 
 /* One layer that the driver has callouts at, and where its fields stand. */
@@ -123,6 +124,8 @@ NTSTATUS device_secure(DEVICE_OBJECT *device);
 /* redirect.c */
 void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
               FWPS_CLASSIFY_OUT0 *out);
+void redirect_bind(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+                   FWPS_CLASSIFY_OUT0 *out);
 BOOLEAN redirect_is_own(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, FWPS_CLASSIFY_OUT0 *out); /* and then permitted */
 NTSTATUS redirect_apply(UINT64 handle, UINT64 filter, const WFPCALLOUT_RULE *rule, const WFPCALLOUT_EVENT *event,
                         FWPS_CLASSIFY_OUT0 *out);

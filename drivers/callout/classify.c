@@ -162,7 +162,7 @@ static void act(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, void *data, const
         decide(out, FWP_ACTION_BLOCK, TRUE, TRUE);
         break;
     case WFPCALLOUT_ACTION_REDIRECT:
-        redirect(traffic, rule, context, filter, out);
+        (traffic->layer->kind == LAYER_BIND ? redirect_bind : redirect)(traffic, rule, context, filter, out);
         break;
     case WFPCALLOUT_ACTION_FLOW_CONTEXT:
         flow_associate(traffic, rule);

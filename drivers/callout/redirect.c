@@ -1,4 +1,4 @@
-/* Connect redirection, in the order that the documents ask for. SPDX-License-Identifier: MIT */
+/* Connect and bind redirection, in the order that the documents ask for. SPDX-License-Identifier: MIT */
 #include "callout.h"
 
 static void set_address(SOCKADDR_STORAGE *address, const WFPCALLOUT_RULE *rule, UINT8 family)
@@ -108,4 +108,33 @@ void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context
     if (!(rule->flags & WFPCALLOUT_RULE_FORGET_PERMIT))
         out->actionType = FWP_ACTION_PERMIT;
     record(&traffic->event, rule, status, out->actionType);
+}
+
+/* A socket of the program gets another local address, a port, or both; it is the address of all its connections. */
+void redirect_bind(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context, const FWPS_FILTER1 *filter,
+                   FWPS_CLASSIFY_OUT0 *out)
+{
+    FWPS_BIND_REQUEST0 *request = NULL;
+    WFPCALLOUT_EVENT event = traffic->event;
+    UINT64 handle = 0;
+    NTSTATUS status;
+
+    out->actionType = FWP_ACTION_PERMIT;
+    status = FwpsAcquireClassifyHandle0((void *)context, 0, &handle);
+    if (NT_SUCCESS(status)) {
+        status = FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, (PVOID *)&request, out);
+        if (NT_SUCCESS(status)) {
+            set_address((SOCKADDR_STORAGE *)&request->localAddressAndPort, rule, traffic->layer->family);
+            FwpsApplyModifiedLayerData0(handle, request, 0);
+        }
+        FwpsReleaseClassifyHandle0(handle);
+    }
+    if (!(rule->flags & WFPCALLOUT_RULE_FORGET_PERMIT))
+        out->actionType = FWP_ACTION_PERMIT;
+    event.kind = WFPCALLOUT_EVENT_REDIRECT;
+    event.status = status;
+    event.action = out->actionType;
+    event.new_port = rule->new_port ? rule->new_port : event.local_port;
+    RtlCopyMemory(event.new_addr, is_zero(rule->new_addr, 16) ? event.local_addr : rule->new_addr, 16);
+    event_record(&event);
 }

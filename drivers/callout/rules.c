@@ -80,7 +80,7 @@ static BOOLEAN fits(const LAYER *layer, const WFPCALLOUT_RULE *rule)
         return FALSE;
     switch (rule->action) {
     case WFPCALLOUT_ACTION_REDIRECT:
-        return layer->kind == LAYER_REDIRECT;
+        return layer->kind == LAYER_REDIRECT || layer->kind == LAYER_BIND;
     case WFPCALLOUT_ACTION_FLOW_CONTEXT:
         return layer->kind == LAYER_FLOW && find_layer(rule->context_layer) != NULL;
     case WFPCALLOUT_ACTION_PEND:

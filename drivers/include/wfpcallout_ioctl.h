@@ -53,7 +53,8 @@ enum WFPCALLOUT_ACTION {
     WFPCALLOUT_ACTION_PERMIT = 1,          /* record, PERMIT */
     WFPCALLOUT_ACTION_BLOCK = 2,           /* record, BLOCK, clear FWPS_RIGHT_ACTION_WRITE */
     WFPCALLOUT_ACTION_CONTINUE = 3,        /* record, CONTINUE */
-    WFPCALLOUT_ACTION_REDIRECT = 4,        /* ALE_CONNECT_REDIRECT: to new_addr:new_port, target_pid when local */
+    WFPCALLOUT_ACTION_REDIRECT = 4,        /* ALE_CONNECT_REDIRECT: to new_addr:new_port, target_pid when local;
+                                              ALE_BIND_REDIRECT: binds to new_addr:new_port (0 keeps) */
     WFPCALLOUT_ACTION_REINJECT = 5,        /* clone, BLOCK+ABSORB, inject the clone unchanged */
     WFPCALLOUT_ACTION_REPLACE = 6,         /* clone/copy, replace payload bytes `pattern` by `replacement` (equal length), inject */
     WFPCALLOUT_ACTION_REWRITE = 7,         /* copy, rewrite remote address/port to new_addr:new_port (0 keeps), fix checksums, inject */

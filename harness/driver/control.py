@@ -123,6 +123,16 @@ class DriverControl:
             "ALE_CONNECT_REDIRECT", Action.REDIRECT, protocol, remote=remote, context=context, **target, **options
         )
 
+    def redirect_bind(self, protocol: str, *, to: str, **options: Any) -> Rule:
+        """Bind sockets to the address and port of `to` instead; of ':9000' and '127.0.0.1:0' only what it names.
+
+        `local`, among the options, is what the program asks for. See FWPS_BIND_REQUEST0, fwpsk.h.
+        """
+        address, port = split_endpoint(to)
+        return self.add_rule(
+            "ALE_BIND_REDIRECT", Action.REDIRECT, protocol, new_addr=address or None, new_port=port, **options
+        )
+
     def permit(self, protocol: str, *, layer: str = "ALE_AUTH_CONNECT", **options: Any) -> Rule:
         """Record and permit."""
         return self.add_rule(layer, Action.PERMIT, protocol, **options)
