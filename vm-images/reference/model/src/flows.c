@@ -271,7 +271,7 @@ void flows_end_of(UINT64 endpoint)
         struct flow *found;
         AcquireSRWLockShared(&flow_lock);
         for (found = flows; found; found = found->next)
-            if (found->endpoint == endpoint && (found->protocol != IPPROTO_TCP || found->awaited || found->loopback))
+            if (found->endpoint == endpoint && (found->protocol != IPPROTO_TCP || found->awaited || found->loopback || found->held))
                 break;
         take(found);
         ReleaseSRWLockShared(&flow_lock);
@@ -325,7 +325,9 @@ void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
     for (unsigned i = 0; i < count; i++) {
         UINT64 idle = now > all[i]->touched_ms ? now - all[i]->touched_ms : 0;
         BOOL stale = is_stale(all[i], idle);
-        if (stale || (endpoint_exists && idle > 200 && !(all[i]->held && !all[i]->outbound) && !endpoint_exists(all[i])))
+        /* Winsock says when its socket goes; Linux shows no socket that is only bound. */
+        BOOL told = all[i]->awaited || all[i]->loopback || (all[i]->held && (all[i]->endpoint || !all[i]->outbound));
+        if (stale || (endpoint_exists && !told && idle > 200 && !endpoint_exists(all[i])))
             flow_end(all[i], stale ? "timeout" : "endpoint closed");
         flow_release(all[i]);
     }

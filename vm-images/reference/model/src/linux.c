@@ -179,6 +179,8 @@ static unsigned addresses_v6(const char *name, struct address *out, unsigned roo
     return found;
 }
 
+static int32_t guest_link; /* the interface of linux_interface_addresses, which link-local addresses are of */
+
 unsigned linux_interface_addresses(const char *name, int *index, struct address *out, unsigned room)
 {
     struct ifreq_ request = {0};
@@ -190,7 +192,7 @@ unsigned linux_interface_addresses(const char *name, int *index, struct address 
     if (room && CALL(SYS_IOCTL, socket, SIOCGIFADDR_, (intptr_t)&request) >= 0)
         out[found++] = address_of(FAMILY_V4, request.u.address.data + 2);
     if (index && CALL(SYS_IOCTL, socket, SIOCGIFINDEX_, (intptr_t)&request) >= 0)
-        *index = request.u.index;
+        *index = guest_link = request.u.index;
     linux_close(socket);
     return found + addresses_v6(name, out + found, room - found);
 }
@@ -280,6 +282,8 @@ static uint32_t socket_name(uint8_t name[28], const struct address *address, uin
     name[3] = (uint8_t)port;
     for (size_t i = 0; i < address_size(address->family); i++)
         name[(v6 ? 8 : 4) + i] = address->bytes[i];
+    if (address_is_link_local(address))
+        name[24] = (uint8_t)guest_link;
     return v6 ? 28 : 16;
 }
 
