@@ -3,6 +3,11 @@
 
 #include "winsock.h"
 
+NTSTATUS NTAPI FwpsInjectTransportSendAsync1(HANDLE, HANDLE, UINT64, UINT32, FWPS_TRANSPORT_SEND_PARAMS1 *, ADDRESS_FAMILY, ULONG,
+                                             NET_BUFFER_LIST *, INJECT_COMPLETE, HANDLE);
+NTSTATUS NTAPI FwpsPendOperation0(HANDLE, HANDLE *);
+void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);
+
 enum { WATCHED_MAX = 12, ORDER_MAX = 32, PROXY = 8080, OTHER = 0xc0000209 };
 static const char client[] = "a program", other_client[] = "another";
 
@@ -454,6 +459,58 @@ static void test_connect_redirect(void)
     stop();
 }
 
+static HANDLE put_off_by;
+static BOOL permit_later;
+
+static void put_off(struct behaviour *b, struct call *call)
+{
+    look(b, call);
+    if (seen.flags & FLAG_IS_REAUTHORIZE) {
+        call->out->actionType = permit_later ? ACTION_PERMIT : ACTION_BLOCK;
+        return;
+    }
+    FwpsPendOperation0(call->metadata->completionHandle, &put_off_by);
+    call->out->actionType = ACTION_BLOCK;
+    call->out->rights &= ~(UINT32)RIGHT_ACTION_WRITE;
+    call->out->flags |= OUT_FLAG_ABSORB;
+}
+
+static void test_put_off(void)
+{
+    start();
+    watch_as(LAYER_ALE_AUTH_CONNECT_V4, 1, 401, 100, put_off);
+    LONG frames = link_frames, refused = guest_frames;
+    WFPMODEL_ANSWER made = bind_to_address(IPPROTO_TCP, 0, 0, 7850, WFPMODEL_IMPLICIT);
+    EXPECT("a connect that is put off does not keep its program waiting", connect_to(made.endpoint, SERVER, 80).error, 0);
+    guest_sends(7850, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W178 its SYN waits", link_frames, frames);
+    EXPECT("W178 and is not asked about", times(LAYER_ALE_AUTH_CONNECT_V4), 1);
+    permit_later = TRUE;
+    FwpsCompleteOperation0(put_off_by, NULL);
+    EXPECT("W179 permitted later, the connect is authorized again", times(LAYER_ALE_AUTH_CONNECT_V4), 2);
+    EXPECT("W179 and the SYN that waited leaves", link_frames, frames + 1);
+    guest_sends(7850, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("one sent again is no new connect", times(LAYER_ALE_AUTH_CONNECT_V4), 2);
+
+    made = bind_to_address(IPPROTO_TCP, 0, 0, 7851, WFPMODEL_IMPLICIT);
+    connect_to(made.endpoint, SERVER, 80);
+    FwpsCompleteOperation0(put_off_by, NULL);
+    frames = link_frames;
+    guest_sends(7851, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    EXPECT("W179 permitted before its SYN came, it just leaves", link_frames * 8 + (LONG)times(LAYER_ALE_AUTH_CONNECT_V4), (frames + 1) * 8 + 4);
+
+    permit_later = FALSE;
+    made = bind_to_address(IPPROTO_TCP, 0, 0, 7852, WFPMODEL_IMPLICIT);
+    connect_to(made.endpoint, SERVER, 80);
+    guest_sends(7852, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
+    frames = link_frames, refused = guest_frames;
+    FwpsCompleteOperation0(put_off_by, NULL);
+    EXPECT("W179 blocked later, the SYN that waited is refused", guest_frames - refused, 1);
+    EXPECT("by a reset of its own", get32(last_guest + ETHERNET + 28), 1001);
+    EXPECT("and does not leave", link_frames, frames);
+    stop();
+}
+
 static void test_loopback(void)
 {
     uint8_t context[512];
@@ -489,6 +546,36 @@ static void test_loopback(void)
     stop();
 }
 
+static HANDLE sent;
+static NTSTATUS sent_status;
+
+static void NTAPI on_sent(void *context, NET_BUFFER_LIST *list, BOOLEAN dispatch)
+{
+    (void)context, (void)dispatch;
+    sent_status = list->Status;
+    nbl_release(list);
+    SetEvent(sent);
+}
+
+/* As a callout does that kept the datagram: by the endpoint that its classify told of. */
+static unsigned inject_from(UINT64 endpoint, UINT16 port)
+{
+    uint8_t frame[2048], to[4];
+    HANDLE injection;
+    size_t length = build(frame, GUEST, port, SERVER, 53, IPPROTO_UDP, 0, 0, "kept");
+    put32(to, SERVER);
+    FWPS_TRANSPORT_SEND_PARAMS1 arguments = {.remoteAddress = to};
+    uint8_t *copy = mem_alloc(length);
+    memcpy(copy, frame + ETHERNET + 20, length - ETHERNET - 20);
+    sent = CreateEventW(NULL, FALSE, FALSE, NULL);
+    FwpsInjectionHandleCreate0(AF_INET, INJECT_TRANSPORT, &injection);
+    FwpsInjectTransportSendAsync1(injection, NULL, endpoint, 0, &arguments, AF_INET, 1, nbl_wrap(copy, length, 0, length - ETHERNET - 20), on_sent, NULL);
+    WaitForSingleObject(sent, 10000);
+    FwpsInjectionHandleDestroy0(injection);
+    CloseHandle(sent);
+    return STATUS_OF(sent_status);
+}
+
 static void test_datagrams(void)
 {
     start();
@@ -505,6 +592,9 @@ static void test_datagrams(void)
     guest_sends(7830, SERVER, 53, IPPROTO_UDP, 0, 0, "hello");
     EXPECT("W210 the packet itself is not classified at ALE again", times(LAYER_ALE_AUTH_CONNECT_V4), 1);
     EXPECT("it leaves once", link_frames - frames, 1);
+    EXPECT("W252 what is injected at the endpoint that a callout was told of is sent", inject_from(seen.endpoint, 7830), 0);
+    EXPECT("and leaves", link_frames - frames, 2);
+    EXPECT("W252 at one that is gone it is not", inject_from(made.endpoint + 1000, 7830), STATUS_OF(STATUS_CONNECTION_INVALID));
     datagram_to(made.endpoint, SERVER, 53, "again");
     EXPECT("W210 nor is the second", times(LAYER_ALE_AUTH_CONNECT_V4), 1);
     datagram_to(made.endpoint, SERVER, 54, "hello");
@@ -562,6 +652,7 @@ void test_endpoints(void)
     test_bind_redirect();
     test_connects();
     test_connect_redirect();
+    test_put_off();
     test_loopback();
     test_datagrams();
     test_accepted();

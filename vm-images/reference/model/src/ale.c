@@ -259,9 +259,10 @@ struct flow *ale_authorize(struct flow *flow, struct packet *packet, BOOL *absor
 static void resume_redirect(struct classify_context *context, void *owner)
 {
     struct flow *flow = owner;
-    struct packet *packet = flow->held_packet;
+    struct packet *packet = held_take(flow);
     BOOL absorb = FALSE;
     if (flow->ended) {
+        packet_free(packet);
         redirect_end(context);
         redirect_dispose(context);
         context_release(context);
@@ -269,9 +270,10 @@ static void resume_redirect(struct classify_context *context, void *owner)
         return;
     }
     enum step step = redirect_classify(flow, packet, context, &absorb);
-    if (step == STEP_PENDED) /* again */
+    if (step == STEP_PENDED) { /* again */
+        held_keep(flow, packet);
         return;
-    flow->held_packet = NULL;
+    }
     struct flow *permitted = NULL;
     if (step == STEP_PASS) {
         InterlockedIncrement(&flow->references);

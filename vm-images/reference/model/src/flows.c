@@ -145,6 +145,17 @@ struct flow *flow_find_id(UINT64 id)
     return f;
 }
 
+struct flow *flow_find_of(UINT64 endpoint, const struct address *remote)
+{
+    AcquireSRWLockShared(&flow_lock);
+    struct flow *f = by_id(endpoint);
+    for (f = f ? f : flows; f && f->id != endpoint && !(f->endpoint == endpoint && address_equal(&f->remote, remote)); f = f->next)
+        ;
+    take(f);
+    ReleaseSRWLockShared(&flow_lock);
+    return f;
+}
+
 struct flow *flow_make(const struct tuple *t, BOOL outbound)
 {
     struct flow *flow = mem_alloc(sizeof *flow);

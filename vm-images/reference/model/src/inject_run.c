@@ -68,8 +68,8 @@ static size_t header_size(uint8_t family)
 /* In front of a transport header: the IP header that the stack would build. FALSE: the endpoint is gone (W252). */
 static BOOL build_ip(uint8_t *ip, const struct job *job, size_t transport_size)
 {
-    struct flow *flow = job->endpoint ? flow_find_id(job->endpoint) : NULL;
     struct address remote = address_of(job->family, job->remote);
+    struct flow *flow = job->endpoint ? flow_find_of(job->endpoint, &remote) : NULL;
     const struct address *own = wire_address(job->family), *local = own ? own : &remote;
     const uint8_t *transport = ip + header_size(job->family);
     BOOL udp = transport_size >= 8 && get16(transport + 4) == transport_size;

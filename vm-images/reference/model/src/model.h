@@ -229,7 +229,7 @@ struct flow {
     void *driver_context; /* pool block to free at the end (localRedirectContext) */
     BOOL put_off;        /* it was held */
     volatile LONG held;   /* enum held: a callout put its authorization off */
-    struct packet *held_packet; /* its first packet, which goes on afterwards, or NULL */
+    struct packet *volatile held_packet; /* its first packet, which goes on afterwards, or NULL; exchanged with one instruction */
     volatile LONG policy; /* the state of its layer's filters when it was authorized (reauthorize.c) */
 };
 enum held { HELD_NOT, HELD_PENDED, HELD_COMPLETED /* the packet is to be injected again */ };
@@ -251,6 +251,7 @@ struct flow *flow_find_sent(const struct tuple *sent);       /* by the address t
 struct flow *flow_find_seen(const struct tuple *seen);       /* by the redirected address */
 struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the local proxy's socket sees; loopback, too */
 struct flow *flow_find_id(UINT64 id);
+struct flow *flow_find_of(UINT64 endpoint, const struct address *remote); /* by what transportEndpointHandle says */
 struct flow *flow_make(const struct tuple *tuple, BOOL outbound);
 struct flow *flow_publish(struct flow *flow); /* enters the table */
 void flow_redirect(struct flow *flow, const struct address *remote, UINT16 port);

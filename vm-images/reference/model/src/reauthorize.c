@@ -128,11 +128,22 @@ BOOL ale_wait(const struct flow *flow)
     return in_time;
 }
 
+struct packet *held_take(struct flow *flow)
+{
+    return InterlockedExchangePointer((void *volatile *)&flow->held_packet, NULL);
+}
+
+void held_keep(struct flow *flow, struct packet *packet)
+{
+    if (packet && InterlockedCompareExchangePointer((void *volatile *)&flow->held_packet, packet, NULL))
+        packet_free(packet);
+}
+
 void ale_hold(struct flow *flow, const struct packet *packet)
 {
     InterlockedIncrement(&flow->references); /* of whoever resumes it */
-    if (packet && !flow->held_packet)
-        flow->held_packet = packet_new(packet->frame, packet->end, packet->outbound);
+    if (packet)
+        held_keep(flow, packet_new(packet->frame, packet->end, packet->outbound));
     flow->put_off = TRUE;
     flow->held = HELD_PENDED;
 }
@@ -142,7 +153,7 @@ void ale_blocked(struct flow *flow, const struct packet *packet, BOOL absorb)
     struct tuple sent = {.protocol = flow->protocol, .local = flow->local, .remote = flow->original, .local_port = flow->local_port,
                          .remote_port = flow->original_port, .icmp_id = flow->icmp_id};
     flow_end(flow, "blocked after it was put off");
-    if (!packet || absorb || flow->protocol != IPPROTO_TCP)
+    if ((!packet && !flow->held_packet) || absorb || flow->protocol != IPPROTO_TCP)
         return;
     refused_note(&sent, flow->first_sequence);
     stack_refuse(&sent, flow->first_sequence);
@@ -152,6 +163,7 @@ void ale_go_on(struct flow *flow, struct packet *packet)
 {
     flow->held = HELD_NOT;
     ale_decided();
+    packet = packet ? packet : held_take(flow); /* it came while this was being decided */
     if (packet && flow->redirected)
         packet_rewrite(packet, FALSE, &flow->original, flow->original_port); /* as the guest's socket sent it */
     if (flow->protocol != IPPROTO_TCP && !ale_established(flow, packet)) {
@@ -165,9 +177,8 @@ void ale_go_on(struct flow *flow, struct packet *packet)
 void ale_resume_connect(void *owner, BOOL with_packet)
 {
     struct flow *flow = owner;
-    struct packet *packet = flow->held_packet;
+    struct packet *packet = held_take(flow);
     (void)with_packet; /* of a datagram nothing is kept: the callout sends it (W181) */
-    flow->held_packet = NULL;
     if (flow->ended) {
         packet_free(packet);
     } else {
@@ -192,6 +203,24 @@ void ale_resume_accept(void *owner, BOOL with_packet)
     else
         flow_end(flow, "completed without its packet");
     flow_release(flow);
+}
+
+/* What is sent of a connection that is put off is dropped, but for the SYN of a connect that was put off before it. */
+BOOL ale_held_outbound(struct flow *flow, struct packet *packet)
+{
+    const uint8_t *tcp = packet_tcp(packet);
+    BOOL opens = flow->outbound && tcp && (tcp[13] & (TCP_SYN_BIT | TCP_ACK)) == TCP_SYN_BIT;
+    struct packet *copy = opens && !flow->held_packet ? packet_new(packet->frame, packet->end, TRUE) : NULL;
+    if (!copy)
+        return FALSE;
+    held_keep(flow, copy);
+    if (flow->held == HELD_PENDED && !flow->ended)
+        return FALSE;
+    copy = held_take(flow); /* decided meanwhile, and maybe by somebody who did not see it */
+    packet_free(copy);
+    if (copy && flow->ended)
+        ale_blocked(flow, packet, FALSE);
+    return copy && !flow->ended;
 }
 
 BOOL ale_held_inbound(struct packet *packet, struct flow **flow, BOOL injected)

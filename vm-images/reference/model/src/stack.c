@@ -152,7 +152,7 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
         flow_release(*flow);
         *flow = NULL;
     }
-    if (*flow && (*flow)->held)
+    if (*flow && (*flow)->held && !ale_held_outbound(*flow, packet))
         return FALSE;
     if (*flow) {
         if ((*flow)->redirected)

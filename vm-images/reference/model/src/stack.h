@@ -70,8 +70,11 @@ void stack_refuse(const struct tuple *sent, UINT32 sequence); /* resets a connec
 void ale_hold(struct flow *flow, const struct packet *packet); /* with a reference for whoever resumes it, and a copy */
 void ale_go_on(struct flow *flow, struct packet *packet);      /* permitted; takes the packet */
 void ale_blocked(struct flow *flow, const struct packet *packet, BOOL absorb);
+struct packet *held_take(struct flow *flow);               /* what waits with a flow; the caller's, or NULL */
+void held_keep(struct flow *flow, struct packet *packet); /* takes it; the first one stays */
 void ale_resume_connect(void *flow, BOOL with_packet);
 void ale_resume_accept(void *flow, BOOL with_packet);
+BOOL ale_held_outbound(struct flow *flow, struct packet *packet); /* FALSE: it waits, or is dropped */
 BOOL ale_held_inbound(struct packet *packet, struct flow **flow, BOOL injected); /* FALSE: dropped */
 void sockaddr_put(SOCKADDR_STORAGE *out, const struct address *address, UINT16 port);
 struct address sockaddr_get(const SOCKADDR_STORAGE *from, UINT16 *port);

@@ -64,8 +64,11 @@ static int connect_stream(struct endpoint *endpoint, const WFPMODEL_CALL *call, 
     endpoint_of_flow(flow);
     flow->unrouted = address_is_zero(&bound);
     flow->loopback = wire_is_guest(&tuple.remote);
+    flow->awaited = !flow->loopback;
     struct flow *permitted = ale_authorize(flow, NULL, &absorb);
-    if (!permitted && flow->put_off && (!ale_wait(flow) || !flow->ended)) { /* permitted later, or still put off: its SYN waits */
+    if (!permitted && flow->put_off && flow->loopback)
+        ale_wait(flow);
+    if (!permitted && flow->put_off && !flow->ended) { /* the caller may be one that must not wait: its SYN does */
         InterlockedIncrement(&flow->references);
         permitted = flow;
     }
