@@ -39,8 +39,8 @@ BOOL bind_apply(struct bind_versions *versions, const void *data)
         return FALSE;
     versions->writable = NULL;
     if (made->localAddressAndPort.ss_family != versions->request->localAddressAndPort.ss_family) {
-        model_lint("a bind of address family %u was redirected to family %u", versions->request->localAddressAndPort.ss_family,
-                   made->localAddressAndPort.ss_family);
+        contract_broken("W136", "FwpsApplyModifiedLayerData0", "localAddressAndPort has address family %u: %u is wanted, that of the socket",
+                        made->localAddressAndPort.ss_family, versions->request->localAddressAndPort.ss_family);
         made->localAddressAndPort = versions->request->localAddressAndPort;
     }
     if (made->portReservationToken && made->portReservationToken != versions->request->portReservationToken)
