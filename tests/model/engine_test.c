@@ -373,6 +373,8 @@ int main(void)
     test_frame_path();
     test_lists();
     test_endpoints();
+    test_ale();
+    test_proxies();
     printf("%d failures\n", failures);
     return failures;
 }

@@ -123,5 +123,7 @@ void test_injections(void); /* injection_test.c */
 void test_frame_path(void); /* frames_test.c */
 void test_lists(void); /* lists_test.c */
 void test_endpoints(void); /* endpoints_test.c */
+void test_ale(void); /* ale_test.c */
+void test_proxies(void); /* proxies_test.c */
 
 #endif

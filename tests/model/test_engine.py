@@ -59,7 +59,7 @@ def test_every_function_that_a_driver_may_import_is_there_modelled_or_loud() -> 
     assert not stubs & {"FwpmFilterAdd0", "FwpsInjectNetworkSendAsync0"}
 
 
-@pytest.mark.rule("W019", "W305")
+@pytest.mark.rule("W019", "W118", "W172", "W305")
 def test_what_may_be_called_at_passive_level_only_has_a_guard() -> None:
     """The IRQL of the facts decides; functions without one there are management functions, all at PASSIVE_LEVEL."""
     facts = json.loads((ROOT / "harness" / "wfp" / "data" / "exports.json").read_text())["functions"]
@@ -68,4 +68,8 @@ def test_what_may_be_called_at_passive_level_only_has_a_guard() -> None:
     assert {name for name, level in levels.items() if level and "PASSIVE" in level} <= guarded
     assert not {name for name in guarded if levels[name] and "DISPATCH" in levels[name]}
     assert {"FwpmFilterAdd0", "FwpmTransactionBegin0", "FwpsInjectionHandleDestroy0"} <= guarded
+    assert {"FwpsRedirectHandleCreate0", "FwpsRedirectHandleDestroy0"} <= guarded
+    asynchronous = {"AcquireClassifyHandle", "PendClassify", "CompleteClassify", "ReleaseClassifyHandle"}
+    asynchronous |= {"AcquireWritableLayerDataPointer", "ApplyModifiedLayerData"}
+    assert not {f"Fwps{name}0" for name in asynchronous} & guarded
     assert {f"FwpsCalloutRegister{version}" for version in range(4)} | {"FwpsCalloutUnregisterById0"} <= guarded

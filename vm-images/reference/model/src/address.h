@@ -63,6 +63,12 @@ static inline int address_is_multicast(const struct address *a)
     return a->family == FAMILY_V6 ? a->bytes[0] == 0xff : a->bytes[0] >> 4 == 14;
 }
 
+/* Multicast, and IPv4's limited broadcast. */
+static inline int address_is_many(const struct address *a)
+{
+    return address_is_multicast(a) || (a->family == FAMILY_V4 && address_host(a) == 0xffffffff);
+}
+
 /* fe80::/10: means something on one interface only. */
 static inline int address_is_link_local(const struct address *a)
 {

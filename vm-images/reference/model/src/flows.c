@@ -9,7 +9,7 @@
 #include "linux.h"
 #include "model.h"
 
-enum { UDP_IDLE_MS = 60000, TCP_SYN_MS = 30000 };
+enum { UDP_IDLE_MS = 60000, MANY_IDLE_MS = 4000, TCP_SYN_MS = 30000 };
 
 /* The table: every flow is in the list and in one bucket of each index. What the buckets are made of (protocol, ports,
  * ICMP identifier) changes under the lock alone, in flow_redirect. */
@@ -129,6 +129,21 @@ struct flow *flow_find_mapped(const struct tuple *t)
              address_equal(f->loopback ? &f->local : &f->original, &t->remote) && f->local_port == t->remote_port);
 }
 
+/* Only what goes out keeps such a flow alive. */
+struct flow *flow_find_solicited(const struct tuple *t)
+{
+    struct flow *f;
+    AcquireSRWLockShared(&flow_lock);
+    for (f = index_of[FLOW_BY_SEEN][bucket(t->protocol, t->local_port, t->remote_port, t->icmp_id)]; f; f = f->chain[FLOW_BY_SEEN])
+        if (!f->ended && f->many && f->outbound && f->protocol == t->protocol && f->icmp_id == t->icmp_id && f->local_port == t->local_port && f->remote_port == t->remote_port &&
+            (address_is_many(&t->local) || address_equal(&f->local, &t->local)))
+            break;
+    if (f)
+        InterlockedIncrement(&f->references);
+    ReleaseSRWLockShared(&flow_lock);
+    return f;
+}
+
 static struct flow *by_id(UINT64 id)
 {
     struct flow *f = index_of[FLOW_BY_ID][id % BUCKETS];
@@ -169,6 +184,7 @@ struct flow *flow_make(const struct tuple *t, BOOL outbound)
     flow->icmp_id = t->icmp_id;
     flow->touched_ms = now_ms();
     flow->policy = policy_now(flow);
+    flow->many = !t->protocol || address_is_many(&t->remote);
     AcquireSRWLockExclusive(&flow_lock);
     flow->id = ++last_id;
     ReleaseSRWLockExclusive(&flow_lock);
@@ -313,9 +329,10 @@ void flows_each(void (*tell)(const struct flow *, void *), void *argument)
 
 static BOOL is_stale(const struct flow *flow, UINT64 idle)
 {
+    UINT64 lifetime = flow->lifetime_ms ? flow->lifetime_ms : flow->many && flow->outbound ? MANY_IDLE_MS : UDP_IDLE_MS;
     if (flow->held) /* for as long as its callout takes, or its peer asks: there is no socket of an accept yet */
         return !flow->outbound && idle > UDP_IDLE_MS;
-    return flow->protocol != IPPROTO_TCP ? idle > UDP_IDLE_MS : !flow->established && idle > TCP_SYN_MS;
+    return flow->protocol != IPPROTO_TCP ? idle > lifetime : !flow->established && idle > TCP_SYN_MS;
 }
 
 /* Ends flows that idled out or whose socket is gone. */

@@ -31,6 +31,8 @@ UINT16 icmp_request_type(uint8_t family, UINT16 type)
 /* What finds a packet's flow: the answer to an ICMP request belongs to the request's. */
 struct tuple packet_key(const struct packet *packet)
 {
+    if (!packet->outbound && packet->tuple.protocol != IPPROTO_TCP && (address_is_many(&packet->tuple.local) || (packet->frame[0] & 1))) /* all of it is one flow (W218) */
+        return (struct tuple){.local.family = packet->tuple.local.family, .remote.family = packet->tuple.local.family};
     struct tuple key = packet->tuple;
     if (packet_is_icmp(packet))
         key.local_port = icmp_request_type(key.local.family, key.local_port);

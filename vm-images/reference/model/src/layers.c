@@ -188,6 +188,16 @@ static void put_value(FWP_VALUE0 *value, const struct field_fact *field, const s
         value->type = FWP_EMPTY;
 }
 
+/* A layer's _DISCARD layer is the next, with the same fields. */
+static void discard(struct classification *what, UINT32 module, UINT32 reason, UINT64 filter)
+{
+    what->layer = layer_by_id((UINT16)(what->layer->id + 1));
+    what->metadata.currentMetadataValues |= META_DISCARD_REASON;
+    what->metadata.discardMetadata.discardModule = module;
+    what->metadata.discardMetadata.discardReason = reason;
+    what->metadata.discardMetadata.filterId = filter;
+}
+
 /* Tells the _DISCARD layer what a filter has blocked, and which; absorbed is silent. Nobody can change it there. */
 static void tell_discard(struct classification what, const struct verdict *verdict)
 {
@@ -196,20 +206,16 @@ static void tell_discard(struct classification what, const struct verdict *verdi
     BOOL put_off = (what.pend && what.pend->pends) || (what.context && what.context->suspended);
     if (put_off || verdict->permit || verdict->absorb || layer > LAYER_INBOUND_MAC_FRAME_ETHERNET || !layer_has_filters(layer))
         return;
-    what.layer = layer_by_id(layer);
     what.context = NULL;
     what.pend = NULL;
-    what.metadata.currentMetadataValues |= META_DISCARD_REASON;
-    what.metadata.discardMetadata.discardModule = MODULE_GENERAL;
-    what.metadata.discardMetadata.discardReason = REASON_FIREWALL_POLICY;
-    what.metadata.discardMetadata.filterId = verdict->filter_id;
+    discard(&what, MODULE_GENERAL, REASON_FIREWALL_POLICY, verdict->filter_id);
     classify(&what);
 }
 
 struct verdict view_classify(UINT16 layer_id, struct view *view)
 {
     BOOL resumed = view->context && view->context->suspended;
-    if (!resumed && !layer_has_filters(layer_id))
+    if (!resumed && !layer_has_filters((UINT16)(layer_id + (view->discarded ? 1 : 0))))
         return (struct verdict){TRUE, FALSE, FALSE, 0};
     const struct layer_fact *layer = layer_by_id(layer_id);
     struct classify_context *own = view->pend ? context_new(layer_id) : NULL; /* redirect layers bring theirs */
@@ -234,8 +240,11 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
         nbl_block_of(p->nbl)->ale_required = view->ale_required;
         nb_set(p->nbl->FirstNetBuffer, (ULONG)(HEADROOM + at), (ULONG)(p->end - at));
     }
+    if (view->discarded)
+        discard(&what, view->discard_module, view->discard_reason, 0);
     struct verdict verdict = classify(&what);
-    tell_discard(what, &verdict);
+    if (!view->discarded)
+        tell_discard(what, &verdict);
     if (own) {
         context_check_released(own, layer);
         context_release(own);

@@ -223,7 +223,8 @@ struct flow {
     BOOL unrouted; /* CONNECT_REDIRECT sees no local address */
     BOOL awaited;  /* connect was called, the SYN is not here yet */
     BOOL loopback; /* no packet of it comes by: original is where the socket went */
-    UINT64 touched_ms;
+    UINT64 touched_ms, lifetime_ms; /* how long it idles, 0 = as long as its kind does (TCP: not asked) */
+    BOOL many; /* to or from multicast or broadcast addresses */
     struct flow_context *contexts;
     struct redirect_records records;
     void *driver_context; /* pool block to free at the end (localRedirectContext) */
@@ -250,6 +251,7 @@ struct tuple {
 struct flow *flow_find_sent(const struct tuple *sent);       /* by the address the guest's socket uses */
 struct flow *flow_find_seen(const struct tuple *seen);       /* by the redirected address */
 struct flow *flow_find_mapped(const struct tuple *mapped);   /* by what the local proxy's socket sees; loopback, too */
+struct flow *flow_find_solicited(const struct tuple *seen);  /* sent to a multicast address, and anybody may answer (W218) */
 struct flow *flow_find_id(UINT64 id);
 struct flow *flow_find_of(UINT64 endpoint, const struct address *remote); /* by what transportEndpointHandle says */
 struct flow *flow_make(const struct tuple *tuple, BOOL outbound);
@@ -428,6 +430,7 @@ struct wire {
     struct second_interface second;
     int (*source)(const struct address *to, struct address *from); /* what a packet leaves from; may be NULL */
     UINT32 (*owner)(const struct tuple *tuple); /* process id of the socket, 0 = unknown; may be NULL */
+    BOOL (*listens)(const struct tuple *tuple); /* is there a socket that takes what comes in? NULL: yes */
 };
 extern struct wire wire;
 const struct address *wire_address(uint8_t family); /* the guest's first of a family, or NULL */
@@ -453,6 +456,7 @@ BOOL endpoint_records(const struct flow *flow, struct redirect_records *out); /*
 void endpoint_flow_ended(struct flow *flow);
 
 UINT32 owner_of_socket(const struct tuple *tuple); /* (owner.c) what wire.owner is in the guest */
+BOOL listening(const struct tuple *tuple); /* (listening.c) what wire.listens is there */
 
 struct packet *fragments_take(const struct packet *fragment); /* the packet that it completes, or NULL */
 

@@ -173,6 +173,7 @@ BOOL pumps_start(void)
     linux_interface_addresses(tap_name, &index, wire.guest, GUEST_ADDRESSES);
     wire.interface_index = (UINT32)index;
     wire.owner = owner_of_socket;
+    wire.listens = listening;
     wire.source = linux_source_for;
     wire.up = 1;
     inject_start();

@@ -303,6 +303,8 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
 {
     struct tuple key = packet_key(packet);
     *flow = has_flows(packet) ? flow_find_seen(&key) : NULL;
+    if (!*flow && has_flows(packet))
+        *flow = flow_find_solicited(key.protocol ? &key : &packet->tuple);
     struct view view = {.tuple = &packet->tuple, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
     view.flags |= start == START_REASSEMBLED ? FLAG_IS_REASSEMBLED : 0;
     if (start != START_TRANSPORT && !network_in(packet, &view))
@@ -316,6 +318,8 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
         *flow = NULL;
     }
     BOOL first = !*flow && has_flows(packet) && (packet->tuple.protocol != IPPROTO_TCP || is_new_tcp(packet));
+    if (first && start != START_TRANSPORT && unheard(packet))
+        return unheard_answer(packet);
     BOOL ale = first || (*flow && ((*flow)->held || reauthorize_due(*flow)));
     view.flow = *flow;
     view.show = SHOW_PAYLOAD;

@@ -30,6 +30,8 @@ struct view { /* what is to be seen at one classify */
     UINT32 reason;           /* of a reauthorization, else 0 */
     BOOL forwarded_to_second;     /* IPFORWARD: else from the second interface */
     const struct view_endpoint *endpoint;
+    BOOL discarded;          /* by the stack: seen at the _DISCARD layer */
+    UINT32 discard_module, discard_reason;
 };
 void neighbour_learn(const struct address *address, const uint8_t *mac);
 FWP_BYTE_BLOB *path_of(const struct program *program); /* (metadata.c) */
@@ -51,6 +53,10 @@ void forward_packet(struct packet *packet); /* both take the packet */
 BOOL forward_injected(struct packet *packet);
 
 enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+
+/* (unheard.c) Nobody has the port that it came in for; whether the stack may answer that. */
+BOOL unheard(const struct packet *packet);
+BOOL unheard_answer(struct packet *packet);
 
 /* A referenced flow for the first packet of a connection, or NULL with the reason to drop it. */
 struct flow *ale_connect(struct packet *packet, BOOL *absorb);
