@@ -20,6 +20,7 @@ from typing import Self
 
 from harness.errors import HostError, LinkError
 from harness.link.framing import FrameDecoder, encode_frame
+from harness.link.memory import Impairment
 from harness.link.peer import default_uids, find_peer_uid
 from harness.link.protocol import Direction, LinkCounters, LostSubscriber, Subscriber, Subscribers
 from harness.waiting import Deadline
@@ -52,6 +53,7 @@ class StreamLink:
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._head_begun = False
+        self._impairments: dict[Direction, Impairment] = {}
         self._drain: threading.Event | None = None
         self._drained_frames = 0
         self._thread: threading.Thread | None = None
@@ -134,6 +136,15 @@ class StreamLink:
         """
         return self._subscribers.add(callback, direction)
 
+    def impair(self, to_guest: Impairment | None = None, from_guest: Impairment | None = None) -> None:
+        """Have frames pass through an impairment from now on, or through none.
+
+        Subscribers see of both directions what is left behind it: what is lost to the guest was never on the wire.
+        """
+        with self._lock:
+            wanted = {Direction.TO_GUEST: to_guest, Direction.FROM_GUEST: from_guest}
+            self._impairments = {way: impairment for way, impairment in wanted.items() if impairment is not None}
+
     def send(self, frame: bytes, deadline: Deadline | None = None) -> None:
         """Send one frame; waits while QEMU takes none."""
         self.send_all((frame,), deadline)
@@ -214,12 +225,14 @@ class StreamLink:
     def _push(self, frame: bytes) -> None:
         if self._lost is not None:
             raise LinkError(self._lost)
-        encoded = encode_frame(frame)
-        self._subscribers.tell(Direction.TO_GUEST, frame, time.monotonic())
-        self._pending.append(encoded)
-        self._pending_bytes += len(encoded)
-        self.counters.sent += 1
-        self.counters.sent_bytes += len(frame)
+        impairment = self._impairments.get(Direction.TO_GUEST)
+        for arriving in (frame,) if impairment is None else impairment(frame):
+            encoded = encode_frame(arriving)
+            self._subscribers.tell(Direction.TO_GUEST, arriving, time.monotonic())
+            self._pending.append(encoded)
+            self._pending_bytes += len(encoded)
+            self.counters.sent += 1
+            self.counters.sent_bytes += len(arriving)
 
     def _flush(self) -> None:
         """Hand to the kernel what it takes; the rest is the serving thread's to send."""
@@ -280,10 +293,12 @@ class StreamLink:
             self._lose(connection, f"A subscriber of the link failed with {error!r}.")
 
     def _receive(self, connection: socket.socket, decoder: FrameDecoder) -> None:
+        impairment = self._impairments.get(Direction.FROM_GUEST)
         for frame in decoder.feed(_read(connection)):
             self.counters.received += 1
             self.counters.received_bytes += len(frame)
-            self._subscribers.tell(Direction.FROM_GUEST, frame, time.monotonic())
+            for arriving in (frame,) if impairment is None else impairment(frame):
+                self._subscribers.tell(Direction.FROM_GUEST, arriving, time.monotonic())
 
     def _drain_stream(self, connection: socket.socket, decoder: FrameDecoder) -> None:
         poller = select.poll()

@@ -375,6 +375,8 @@ int main(void)
     test_endpoints();
     test_ale();
     test_proxies();
+    test_stream_layer();
+    test_stream_edits();
     printf("%d failures\n", failures);
     return failures;
 }

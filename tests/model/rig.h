@@ -118,6 +118,8 @@ void test_families(void); /* families_test.c */
 void test_icmp(void); /* icmp_test.c */
 void test_redirect6(void); /* redirect6_test.c */
 void test_objects_of_drivers(void); /* objects_test.c, and with it store_test.c and matching_test.c */
+void test_stream_layer(void); /* stream_test.c */
+void test_stream_edits(void); /* stream_edits_test.c */
 
 void test_injections(void); /* injection_test.c */
 void test_frame_path(void); /* frames_test.c */

@@ -1,4 +1,4 @@
-/* Connections: redirection and authorization of their first packet, establishment, stream data. SPDX-License-Identifier: MIT */
+/* Connections: redirection and authorization of their first packet, establishment. SPDX-License-Identifier: MIT */
 #include <string.h>
 
 #include "stack.h"
@@ -326,46 +326,6 @@ BOOL ale_established(struct flow *flow, struct packet *packet)
         view.show = packet->outbound ? SHOW_TRANSPORT : SHOW_PAYLOAD;
     flow->established = TRUE;
     flow->tcp = TCP_OPEN;
+    stream_established(flow);
     return view_classify(layer_of(LAYER_ALE_FLOW_ESTABLISHED_V4, flow->local.family), &view).permit;
-}
-
-/* Indicates a segment's new bytes, and its FIN as a segment of no length (W226, W293, W294). */
-BOOL stream_indicate(struct flow *flow, struct packet *packet)
-{
-    const uint8_t *tcp = packet_tcp(packet);
-    size_t length = packet->end - packet->payload;
-    BOOL fin = tcp[13] & TCP_FIN;
-    UINT32 *next = packet->outbound ? &flow->next_out : &flow->next_in;
-    UINT32 sequence = get32(tcp + 4);
-    UINT16 layer = layer_of(LAYER_STREAM_V4, flow->local.family);
-    if (tcp[13] & TCP_SYN_BIT) {
-        if (!*next || (int32_t)(sequence + 1 - *next) > 0) /* a late retransmission must not turn the clock back */
-            *next = sequence + 1;
-        return TRUE;
-    }
-    UINT32 end = sequence + (UINT32)length + fin;
-    BOOL fresh = (int32_t)(end - *next) > 0;
-    if (!fresh || !flow->established)
-        return TRUE;
-    BOOL pass = TRUE;
-    for (int part = length ? 0 : 1; pass && part < (fin ? 2 : 1) && layer_has_filters(layer); part++) {
-        size_t size = part ? 0 : length;
-        uint8_t *copy = mem_alloc(size + 1);
-        memcpy(copy, packet->frame + packet->payload, size);
-        NET_BUFFER_LIST *nbl = nbl_wrap(copy, size ? size : 1, 0, size);
-        FWPS_STREAM_DATA0 data = {.dataLength = size, .netBufferListChain = nbl};
-        data.flags = packet->outbound ? (part ? 0x80000 : 0x10000) : (part ? 0x5 : 0x1 | (tcp[13] & TCP_PSH ? 0x10 : 0));
-        data.dataOffset.netBufferList = nbl;
-        data.dataOffset.netBuffer = nbl->FirstNetBuffer;
-        data.dataOffset.mdl = nbl->FirstNetBuffer->MdlChain;
-        FWPS_STREAM_CALLOUT_IO_PACKET0 io = {.streamData = &data};
-        struct view view = {.tuple = &packet->tuple, .outbound = packet->outbound, .flow = flow, .flags = flow_flags(flow), .layer_data = &io};
-        pass = view_classify(layer, &view).permit;
-        if (io.streamAction)
-            model_log("UNIMPLEMENTED: stream action %u of a callout is not modelled", io.streamAction);
-        nbl_release(nbl);
-    }
-    if (pass)
-        *next = end;
-    return pass;
 }

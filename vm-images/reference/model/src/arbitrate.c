@@ -32,6 +32,7 @@ struct layer_filters {
     struct filter *filter[];
 };
 enum { LAYERS_MAX = 128 };
+volatile LONG filters_generation;
 static struct layer_filters *volatile published[LAYERS_MAX]; /* written by store_lock, read inside a read (readers.c) */
 
 static BOOL is_visible(const struct filter *f, const struct session *committing)
@@ -65,6 +66,7 @@ void filters_publish(struct session *committing)
         }
         InterlockedExchangePointer((void *volatile *)&published[i], made[i]);
         policy_changed((UINT16)i);
+        InterlockedIncrement(&filters_generation);
         if (old)
             retire(old, mem_free);
     }
@@ -73,6 +75,27 @@ void filters_publish(struct session *committing)
 BOOL layer_has_filters(UINT16 layer)
 {
     return layer < LAYERS_MAX && published[layer];
+}
+
+unsigned classify_gather(const struct classification *what, struct filter ***out, GUID **sublayers)
+{
+    FWPS_INCOMING_VALUES0 values = {what->layer->id, what->layer->field_count, what->values};
+    unsigned count = 0;
+    AcquireSRWLockShared(&store_lock); /* for the sublayers */
+    const struct layer_filters *list = published[what->layer->id];
+    unsigned room = list ? list->count : 0;
+    *out = mem_alloc((room + 1) * sizeof **out);
+    *sublayers = mem_alloc((room + 1) * sizeof **sublayers);
+    for (unsigned i = 0; i < room; i++) {
+        struct filter *filter = list->filter[i];
+        if (!conditions_match(filter, &values))
+            continue;
+        InterlockedIncrement(&filter->references);
+        (*out)[count] = filter;
+        (*sublayers)[count++] = filter->sublayer->key;
+    }
+    ReleaseSRWLockShared(&store_lock);
+    return count;
 }
 
 static void call_classify(struct callout *callout, struct filter *filter, const struct classification *what,
@@ -138,14 +161,50 @@ static void check_pends(const struct classification *what, unsigned pends, const
         contract_broken_at("W166", "classifyFn", &where, "at %s it pended the classify and did not answer BLOCK with FWPS_RIGHT_ACTION_WRITE cleared, which is wanted then", what->layer->name);
 }
 
+enum asked classify_ask(struct filter *filter, const struct classification *what, UINT32 action_now, BOOL may_write,
+                        UINT32 flags, FWPS_CLASSIFY_OUT0 *out)
+{
+    FWPS_INCOMING_VALUES0 values = {what->layer->id, what->layer->field_count, what->values};
+    struct callout *callout = filter->callout;
+    if (!callout_enter(callout))
+        return ASKED_NOBODY;
+    struct flow_context *context = what->flow ? flow_context_use(what->flow, what->layer->id, callout) : NULL;
+    if ((callout->functions.flags & CALLOUT_CONDITIONAL_ON_FLOW) && !context) {
+        callout_leave(callout);
+        return ASKED_NOT;
+    }
+    *out = (FWPS_CLASSIFY_OUT0){
+        .actionType = action_now,
+        .outContext = POISON_CONTEXT,
+        .filterId = filter->view.filterId,
+        .rights = may_write ? RIGHT_ACTION_WRITE : 0,
+        .flags = flags,
+        .reserved = POISON_CONTEXT,
+    };
+    struct conduct conduct;
+    unsigned pends = what->pend ? what->pend->pends : 0;
+    say_who(what, callout, filter);
+    conduct_begin(&conduct, what, callout, filter, out);
+    call_classify(callout, filter, what, &values, context ? context->value : 0, out);
+    conduct_end(&conduct, out);
+    say_who(what, NULL, NULL);
+    check_pends(what, pends, callout, out);
+    if (context)
+        flow_context_done(what->flow, context);
+    callout_leave(callout);
+    return ASKED;
+}
+
 /* Asks the callout of one filter. */
-static struct outcome ask_callout(struct filter *filter, const struct classification *what,
-                                  const FWPS_INCOMING_VALUES0 *values, UINT32 action_now, BOOL may_write)
+static struct outcome ask_callout(struct filter *filter, const struct classification *what, UINT32 action_now, BOOL may_write)
 {
     struct outcome outcome = {ACTION_CONTINUE, FALSE, TRUE, FALSE};
     UINT32 kind = filter->view.action.type;
-    struct callout *callout = filter->callout;
-    if (!callout_enter(callout)) {
+    FWPS_CLASSIFY_OUT0 out;
+    switch (classify_ask(filter, what, action_now, may_write, 0, &out)) {
+    case ASKED:
+        return read_answer(kind, &out, may_write);
+    case ASKED_NOBODY:
         if (kind != ACTION_CALLOUT_INSPECTION) { /* W007 to W009 */
             BOOL pass = filter->view.flags & VIEW_PERMIT_IF_UNREGISTERED;
             outcome.action = pass ? ACTION_PERMIT : ACTION_BLOCK;
@@ -153,35 +212,12 @@ static struct outcome ask_callout(struct filter *filter, const struct classifica
             outcome.from_callout = FALSE;
         }
         return outcome;
-    }
-    struct flow_context *context = what->flow ? flow_context_use(what->flow, what->layer->id, callout) : NULL;
-    if ((callout->functions.flags & CALLOUT_CONDITIONAL_ON_FLOW) && !context) {
-        callout_leave(callout);
+    default:
         return outcome;
     }
-    FWPS_CLASSIFY_OUT0 out = {
-        .actionType = action_now,
-        .outContext = POISON_CONTEXT,
-        .filterId = filter->view.filterId,
-        .rights = may_write ? RIGHT_ACTION_WRITE : 0,
-        .reserved = POISON_CONTEXT,
-    };
-    struct conduct conduct;
-    unsigned pends = what->pend ? what->pend->pends : 0;
-    say_who(what, callout, filter);
-    conduct_begin(&conduct, what, callout, filter, &out);
-    call_classify(callout, filter, what, values, context ? context->value : 0, &out);
-    conduct_end(&conduct, &out);
-    say_who(what, NULL, NULL);
-    check_pends(what, pends, callout, &out);
-    if (context)
-        flow_context_done(what->flow, context);
-    callout_leave(callout);
-    return read_answer(kind, &out, may_write);
 }
 
-static struct outcome evaluate(struct filter *filter, const struct classification *what, const FWPS_INCOMING_VALUES0 *values,
-                               UINT32 action_now, BOOL may_write)
+static struct outcome evaluate(struct filter *filter, const struct classification *what, UINT32 action_now, BOOL may_write)
 {
     struct outcome outcome = {filter->view.action.type, FALSE, FALSE, FALSE};
     if (outcome.action == ACTION_PERMIT)
@@ -189,7 +225,7 @@ static struct outcome evaluate(struct filter *filter, const struct classificatio
     else if (outcome.action == ACTION_BLOCK)
         outcome.hard = TRUE;
     else
-        outcome = ask_callout(filter, what, values, action_now, may_write);
+        outcome = ask_callout(filter, what, action_now, may_write);
     return outcome;
 }
 
@@ -258,7 +294,7 @@ static BOOL decide(struct classification *what, const FWPS_INCOMING_VALUES0 *val
         }
         if (a->decided || !conditions_match(filter, values))
             continue;
-        struct outcome outcome = evaluate(filter, what, values, a->action_now, a->may_write);
+        struct outcome outcome = evaluate(filter, what, a->action_now, a->may_write);
         if (suspend(what, a, filter))
             return FALSE;
         take(a, &outcome, filter->view.filterId);
@@ -267,8 +303,7 @@ static BOOL decide(struct classification *what, const FWPS_INCOMING_VALUES0 *val
 }
 
 /* The callout that redirected asynchronously is asked again when somebody else changed the request since (W170). */
-static BOOL ask_again(struct classification *what, const FWPS_INCOMING_VALUES0 *values, const struct layer_filters *list,
-                      struct arbitration *a)
+static BOOL ask_again(struct classification *what, const struct layer_filters *list, struct arbitration *a)
 {
     struct classify_context *context = what->context;
     UINT64 watch = context ? context->watch_filter : 0;
@@ -278,7 +313,7 @@ static BOOL ask_again(struct classification *what, const FWPS_INCOMING_VALUES0 *
     for (unsigned i = 0; i < list->count; i++)
         if (list->filter[i]->view.filterId == watch) {
             a->sublayer = list->filter[i]->sublayer;
-            struct outcome outcome = evaluate(list->filter[i], what, values, a->action_now, a->may_write);
+            struct outcome outcome = evaluate(list->filter[i], what, a->action_now, a->may_write);
             if (suspend(what, a, list->filter[i]))
                 return FALSE;
             take(a, &outcome, watch);
@@ -316,7 +351,7 @@ struct verdict classify(struct classification *what)
     if (!list)
         list = &none;
     unsigned first = what->context && what->context->suspended ? resume(what, list, &a) : 0;
-    BOOL done = decide(what, &values, list, first, &a) && ask_again(what, &values, list, &a);
+    BOOL done = decide(what, &values, list, first, &a) && ask_again(what, list, &a);
     read_end(thread);
     return done ? a.verdict : pended;
 }

@@ -219,6 +219,7 @@ void flow_release(struct flow *flow)
         return;
     records_free(&flow->records);
     packet_free(flow->held_packet);
+    stream_free(flow->stream);
     redirect_free_context(flow->driver_context);
     mem_free(flow);
 }
@@ -353,8 +354,9 @@ void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
     for (unsigned i = 0; i < count; i++) {
         UINT64 idle = now > all[i]->touched_ms ? now - all[i]->touched_ms : 0;
         BOOL stale = is_stale(all[i], idle);
-        /* Winsock says when its socket goes; Linux shows no socket that is only bound. */
-        BOOL told = all[i]->awaited || all[i]->loopback || (all[i]->held && (all[i]->endpoint || !all[i]->outbound));
+        /* Winsock says when its socket goes; Linux shows no socket that is only bound. What the stream layer carries outlives
+         * its socket, there may be bytes to deliver: it ends such a flow itself. */
+        BOOL told = all[i]->awaited || all[i]->loopback || (all[i]->held && (all[i]->endpoint || !all[i]->outbound)) || stream_carries(all[i]);
         if (stale || (endpoint_exists && !told && idle > 200 && !endpoint_exists(all[i])))
             flow_end(all[i], stale ? "timeout" : "endpoint closed");
         flow_release(all[i]);

@@ -93,6 +93,33 @@ static NTSTATUS admit(HANDLE handle, UINT32 type, struct injector **out)
     return injector->types & type ? STATUS_SUCCESS : STATUS_FWP_INJECT_HANDLE_STALE; /* W243 */
 }
 
+NTSTATUS inject_begin(HANDLE handle, UINT32 type, struct injector **injector)
+{
+    if (!stack_is_ready())
+        return STATUS_FWP_TCPIP_NOT_READY;
+    AcquireSRWLockExclusive(&inject_lock);
+    NTSTATUS status = admit(handle, type, injector);
+    if (!status)
+        (*injector)->pending++;
+    ReleaseSRWLockExclusive(&inject_lock);
+    return status;
+}
+
+void inject_more(struct injector *injector)
+{
+    AcquireSRWLockExclusive(&inject_lock);
+    injector->pending++;
+    ReleaseSRWLockExclusive(&inject_lock);
+}
+
+void inject_done(struct injector *injector)
+{
+    AcquireSRWLockExclusive(&inject_lock);
+    injector->pending--;
+    WakeAllConditionVariable(&drained);
+    ReleaseSRWLockExclusive(&inject_lock);
+}
+
 static NTSTATUS enqueue(HANDLE handle, const struct job *wanted, UINT32 type, UINT32 flags, const char *function)
 {
     BOOL mac = type == INJECT_L2;
@@ -315,10 +342,7 @@ static DWORD WINAPI worker(void *unused)
 
         work_off(job);
 
-        AcquireSRWLockExclusive(&inject_lock);
-        job->injector->pending--;
-        WakeAllConditionVariable(&drained);
-        ReleaseSRWLockExclusive(&inject_lock);
+        inject_done(job->injector);
         mem_free(job);
     }
     return 0;

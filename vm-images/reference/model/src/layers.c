@@ -212,6 +212,26 @@ static void tell_discard(struct classification what, const struct verdict *verdi
     classify(&what);
 }
 
+static void fill(UINT16 layer_id, const struct view *view, struct classification *what, FWPS_INCOMING_VALUE0 *slots)
+{
+    const struct layer_fact *layer = what->layer;
+    MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
+    what->values = slots;
+    memset(what->values + layer->field_count, 0xa5, POISON_SLOTS * sizeof *what->values);
+    struct view seen = *view;
+    seen.flags &= flags_at(layer_id);
+    for (UINT32 i = 0; i < layer->field_count; i++)
+        put_value(&what->values[i].value, &layer->fields[i], &seen);
+    put_metadata(&what->metadata, layer_id, view);
+}
+
+void view_open(UINT16 layer_id, const struct view *view, struct classification *out)
+{
+    *out = (struct classification){.layer = layer_by_id(layer_id), .flow = view->flow, .protocol = view->tuple->protocol,
+                                   .irql = view->outbound ? IRQL_PASSIVE : IRQL_DISPATCH};
+    fill(layer_id, view, out, mem_alloc((FIELDS_MAX + POISON_SLOTS) * sizeof *out->values));
+}
+
 struct verdict view_classify(UINT16 layer_id, struct view *view)
 {
     BOOL resumed = view->context && view->context->suspended;
@@ -223,15 +243,7 @@ struct verdict view_classify(UINT16 layer_id, struct view *view)
                                   .context = own ? own : view->context, .pend = view->pend, .protocol = view->tuple->protocol,
                                   .irql = (view->packet ? view->packet->outbound : view->outbound) ? IRQL_PASSIVE : IRQL_DISPATCH};
     FWPS_INCOMING_VALUE0 slots[FIELDS_MAX + POISON_SLOTS];
-    MODEL_ASSERT(layer->field_count <= FIELDS_MAX);
-    what.values = slots;
-    memset(what.values + layer->field_count, 0xa5, POISON_SLOTS * sizeof *what.values);
-    UINT32 flags = view->flags;
-    view->flags &= flags_at(layer_id);
-    for (UINT32 i = 0; i < layer->field_count; i++)
-        put_value(&what.values[i].value, &layer->fields[i], view);
-    view->flags = flags;
-    put_metadata(&what.metadata, layer_id, view);
+    fill(layer_id, view, &what, slots);
     if (view->show) {
         struct packet *p = view->packet;
         size_t at = view->show == SHOW_IP ? p->ip : view->show == SHOW_TRANSPORT ? p->ip + p->ihl : p->payload;

@@ -2,6 +2,7 @@
  * What the parts of the model know of each other.
  *
  * Locks, in the order in which they may be taken; none is ever held while a driver's function runs:
+ *   stream lock   (stream.c)   one for each flow whose stream the engine may carry: what it holds and has in flight
  *   store_lock    (store.c)    sessions, transactions, sublayers, filters, callout objects and registrations
  *   endpoint_lock (endpoints.c) endpoints of the guest's sockets
  *   flow_lock     (flows.c)    flow table, flow contexts, redirect records of flows
@@ -136,6 +137,7 @@ struct filter {
     UINT64 weight;
 };
 extern struct filter *filters; /* by store_lock */
+extern volatile LONG filters_generation; /* grows with each change of what is published */
 void filters_publish(struct session *committing); /* by store_lock: what classifies see from here on, per layer */
 void filter_release(struct filter *filter);
 const struct layer_fact *layer_by_id(UINT16 id);
@@ -184,6 +186,12 @@ struct verdict {
 };
 BOOL layer_has_filters(UINT16 layer);
 struct verdict classify(struct classification *what);
+/* For a layer that weighs decisions itself (stream_stages.c): matching filters, referenced, heaviest first, and the keys of
+ * their sublayers; and one call. */
+enum asked { ASKED, ASKED_NOT, ASKED_NOBODY }; /* _NOT: it is conditional on a flow context; _NOBODY: not registered */
+unsigned classify_gather(const struct classification *what, struct filter ***out, GUID **sublayers);
+enum asked classify_ask(struct filter *filter, const struct classification *what, UINT32 action_now, BOOL may_write,
+                        UINT32 flags, FWPS_CLASSIFY_OUT0 *out);
 
 /* ---- flows (flows.c) ---- */
 enum tcp_state { TCP_NONE, TCP_SYN, TCP_SYN_ACK, TCP_OPEN };
@@ -231,6 +239,7 @@ struct flow {
     BOOL put_off;        /* it was held */
     volatile LONG held;   /* enum held: a callout put its authorization off */
     struct packet *volatile held_packet; /* its first packet, which goes on afterwards, or NULL; exchanged with one instruction */
+    struct stream *stream; /* (stream.c) of a TCP flow whose SYN was seen */
     volatile LONG policy; /* the state of its layer's filters when it was authorized (reauthorize.c) */
 };
 enum held { HELD_NOT, HELD_PENDED, HELD_COMPLETED /* the packet is to be injected again */ };
@@ -352,6 +361,8 @@ struct nbl_block { /* precedes every NET_BUFFER_LIST that the model makes */
     struct nbl_part *more; /* of a clone: the second NET_BUFFER and those after it */
     unsigned more_count;
     MDL *chain; /* of a clone's first one */
+    UINT32 counted; /* bytes of a stream that a clone stands for, and whom to tell when it goes, or NULL */
+    void (*released)(struct nbl_block *block);
     __attribute__((aligned(16))) NET_BUFFER_LIST nbl;
     __attribute__((aligned(16))) NET_BUFFER nb;
     MDL mdl;
@@ -387,6 +398,7 @@ struct packet {
     struct tuple tuple; /* local/remote as seen from the guest */
     BOOL loopback;
     struct origin injected_by; /* no frames: nobody injected it */
+    BOOL taken; /* by the stream layer, which sends its bytes on in segments of its own */
 };
 BOOL packet_parse(struct packet *packet);
 struct packet *packet_new(const uint8_t *frame, size_t length, BOOL outbound);
@@ -455,6 +467,19 @@ BOOL endpoint_of_flow(struct flow *flow); /* FALSE: Winsock knows of no socket o
 BOOL endpoint_records(const struct flow *flow, struct redirect_records *out); /* FALSE: none were set */
 void endpoint_flow_ended(struct flow *flow);
 
+void stack_send(struct packet *packet, struct flow *flow); /* a segment of the engine's own; takes the packet */
+
+/* ---- the stream layer (stream.c) ---- */
+BOOL stream_segment(struct flow *flow, struct packet *packet); /* FALSE: taken */
+void stream_established(struct flow *flow);
+BOOL stream_abort(struct flow *flow);         /* resets both ends; FALSE: the stream layer does not carry this flow */
+BOOL stream_carries(const struct flow *flow); /* whether its segments are the engine's own */
+struct flow *stream_find_closed(const struct tuple *tuple, BOOL sent); /* that ended a moment ago, referenced */
+void stream_free(struct stream *stream);
+void stream_start(void); /* the worker: what injections complete, what timers send */
+void stream_work(void);  /* one round of it, for checks without the thread */
+extern UINT64 (*stream_clock)(void); /* milliseconds; checks have one of their own */
+
 UINT32 owner_of_socket(const struct tuple *tuple); /* (owner.c) what wire.owner is in the guest */
 BOOL listening(const struct tuple *tuple); /* (listening.c) what wire.listens is there */
 
@@ -463,5 +488,9 @@ struct packet *fragments_take(const struct packet *fragment); /* the packet that
 /* ---- injection (inject.c) ---- */
 void inject_not_ready(unsigned times); /* the next so many calls are told that TCP/IP is not ready (W238, W244) */
 void inject_start(void); /* starts the worker thread */
+struct injector;
+NTSTATUS inject_begin(HANDLE handle, UINT32 type, struct injector **injector); /* the handle's end waits for it to be done */
+void inject_more(struct injector *injector); /* and for one more */
+void inject_done(struct injector *injector);
 
 #endif

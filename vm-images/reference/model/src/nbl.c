@@ -171,6 +171,8 @@ void nbl_release(NET_BUFFER_LIST *nbl)
     MODEL_ASSERT(left >= 0);
     if (left)
         return;
+    if (block->released)
+        block->released(block);
     if (block->tags) {
         block->references = 1; /* while its driver looks at it once more */
         block->tag_event(block, TAG_EVENT_REMOVED, NULL, TRUE);

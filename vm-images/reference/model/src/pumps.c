@@ -177,6 +177,7 @@ BOOL pumps_start(void)
     wire.source = linux_source_for;
     wire.up = 1;
     inject_start();
+    stream_start();
     start_thread(tick);
     start_thread(pump_in);
     start_thread(pump_out);

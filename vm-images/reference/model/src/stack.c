@@ -76,7 +76,7 @@ void stack_refuse(const struct tuple *t, UINT32 sequence)
 
 void stack_abort(struct flow *flow)
 {
-    if (flow->protocol != IPPROTO_TCP)
+    if (flow->protocol != IPPROTO_TCP || stream_abort(flow))
         return;
     send_reset(FALSE, &flow->original, flow->original_port, &flow->local, flow->local_port, flow->next_in, flow->next_out);
     if (!flow->redirected_local)
@@ -102,7 +102,7 @@ static BOOL ends_flow(struct flow *flow, struct packet *packet)
 {
     const uint8_t *tcp = flow ? packet_tcp(packet) : NULL;
     LONG bits = 0;
-    if (!tcp)
+    if (!tcp || stream_carries(flow))
         return FALSE;
     if (tcp[13] & TCP_RST)
         return TRUE;
@@ -159,8 +159,12 @@ static BOOL outbound_flow(struct packet *packet, struct flow **flow)
             packet_rewrite(packet, FALSE, &(*flow)->remote, (*flow)->remote_port);
         return reauthorize(*flow, packet);
     }
-    if (!is_new)
+    if (!is_new) {
+        *flow = stream_find_closed(&sent, TRUE);
+        if (*flow && (*flow)->redirected)
+            packet_rewrite(packet, FALSE, &(*flow)->remote, (*flow)->remote_port);
         return TRUE;
+    }
     if (sent.protocol == IPPROTO_TCP && refused_before(&sent, sequence)) {
         stack_refuse(&sent, sequence);
         return FALSE;
@@ -182,7 +186,7 @@ static BOOL outbound_data(struct packet *packet, struct flow *flow)
     if (tcp) {
         if (!flow->outbound && flow->tcp == TCP_SYN && (tcp[13] & TCP_SYN_BIT))
             flow->tcp = TCP_SYN_ACK;
-        return stream_indicate(flow, packet);
+        return stream_segment(flow, packet);
     }
     struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet, .show = SHOW_TRANSPORT};
     return view_classify(layer_of(LAYER_DATAGRAM_DATA_V4, packet->tuple.local.family), &view).permit;
@@ -202,6 +206,17 @@ static BOOL classify_icmp_error(struct packet *packet)
     return permit;
 }
 
+/* What TCP, UDP and IP hand down: the packet layers of what goes out. */
+static BOOL below_stream(struct packet *packet, enum stack_start start, struct flow *flow)
+{
+    struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = flow, .flags = flow_flags(flow), .packet = packet, .show = SHOW_TRANSPORT};
+    if (start != START_NETWORK && !packet->fragment && !view_classify(layer_of(LAYER_OUTBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
+        return FALSE;
+    view.show = SHOW_IP;
+    view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
+    return view_classify(layer_of(LAYER_OUTBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit;
+}
+
 static BOOL run_outbound(struct packet *packet, enum stack_start start, struct flow **flow)
 {
     *flow = NULL;
@@ -216,12 +231,7 @@ static BOOL run_outbound(struct packet *packet, enum stack_start start, struct f
     }
     if (icmp_is_error(packet) && start == START_STACK && !classify_icmp_error(packet))
         return FALSE;
-    struct view view = {.tuple = &packet->tuple, .outbound = TRUE, .flow = *flow, .flags = flow_flags(*flow), .packet = packet, .show = SHOW_TRANSPORT};
-    if (start != START_NETWORK && !packet->fragment && !view_classify(layer_of(LAYER_OUTBOUND_TRANSPORT_V4, packet->tuple.local.family), &view).permit)
-        return FALSE;
-    view.show = SHOW_IP;
-    view.flags |= packet->fragment ? FLAG_IS_FRAGMENT : 0;
-    return view_classify(layer_of(LAYER_OUTBOUND_IPPACKET_V4, packet->tuple.local.family), &view).permit;
+    return below_stream(packet, start, *flow);
 }
 
 /* The end of a packet's way through the layers, with its flow's reference. */
@@ -232,10 +242,21 @@ static void leave(struct packet *packet, struct flow *flow, BOOL permitted)
         (packet->outbound ? deliver_out : deliver_in)(packet, flow);
         if (last)
             flow_end(flow, "closed");
-    } else {
+    } else if (!packet->taken) {
         drop(packet);
     }
     flow_release(flow);
+    packet_free(packet);
+}
+
+void stack_send(struct packet *packet, struct flow *flow)
+{
+    if (!packet->outbound)
+        deliver_in(packet, flow);
+    else if (below_stream(packet, START_TRANSPORT, flow))
+        deliver_out(packet, flow);
+    else
+        drop(packet);
     packet_free(packet);
 }
 
@@ -284,7 +305,7 @@ static BOOL inbound_data(struct packet *packet, struct flow **flow, BOOL ale, BO
         flow_end(f, "blocked at FLOW_ESTABLISHED");
         return FALSE;
     }
-    return stream_indicate(f, packet);
+    return stream_segment(f, packet);
 }
 
 /* A fragment is seen as the packet that it is, then as a fragment (W230). */
@@ -321,6 +342,8 @@ static BOOL run_inbound(struct packet *packet, enum stack_start start, struct fl
     if (first && start != START_TRANSPORT && unheard(packet))
         return unheard_answer(packet);
     BOOL ale = first || (*flow && ((*flow)->held || reauthorize_due(*flow)));
+    if (!*flow && !ale)
+        *flow = stream_find_closed(&key, FALSE);
     view.flow = *flow;
     view.show = SHOW_PAYLOAD;
     view.ale_required = ale;

@@ -38,6 +38,7 @@ FWP_BYTE_BLOB *path_of(const struct program *program); /* (metadata.c) */
 void put_metadata(FWPS_INCOMING_METADATA_VALUES0 *metadata, UINT16 layer, const struct view *view);
 UINT32 scope_of(const struct address *address); /* (ale.c) the zone of a link-local address, else 0 */
 struct verdict view_classify(UINT16 layer, struct view *view);
+void view_open(UINT16 layer, const struct view *view, struct classification *out); /* of no packet; out->values is the caller's to free */
 
 /* (frames.c) below IP; origin: the list whose injection the frame is of, or NULL */
 enum { WIRE_MTU = 1500 };
@@ -52,7 +53,7 @@ BOOL forward_wanted(const struct packet *packet);
 void forward_packet(struct packet *packet); /* both take the packet */
 BOOL forward_injected(struct packet *packet);
 
-enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+enum { TCP_FIN = 1, TCP_SYN_BIT = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32 };
 
 /* (unheard.c) Nobody has the port that it came in for; whether the stack may answer that. */
 BOOL unheard(const struct packet *packet);
@@ -65,7 +66,6 @@ struct flow *ale_authorize(struct flow *flow, struct packet *packet, BOOL *absor
 BOOL ale_wait(const struct flow *flow); /* for what put it off; FALSE: it takes too long */
 struct flow *ale_accept(struct packet *packet, BOOL *absorb);
 BOOL ale_established(struct flow *flow, struct packet *packet); /* FALSE: the connection must be closed */
-BOOL stream_indicate(struct flow *flow, struct packet *packet); /* FALSE: the segment is dropped */
 void refused_note(const struct tuple *tuple, UINT32 sequence); /* (refused.c) a SYN whose connect was blocked */
 BOOL refused_before(const struct tuple *tuple, UINT32 sequence);
 UINT32 flow_flags(const struct flow *flow);
