@@ -3,8 +3,8 @@
  *
  * entry.c the device, secure.c who may open it; engine.c the session with the filter engine; rules.c rules and their
  * filters; classify.c what every callout does first; redirect.c and flow.c what the rules ask for; reinject.c packets to
- * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; events.c the ring; lab.c single calls, play.c
- * sequences of them.
+ * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; stream.c what is
+ * done to streams; events.c the ring; lab.c single calls, play.c sequences of them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -78,7 +78,7 @@ typedef struct DRIVER {
     DEVICE_OBJECT *device;
     HANDLE engine;
     HANDLE redirect;
-    HANDLE network[2], transport; /* injection handles: network for IPv4 and IPv6 */
+    HANDLE network[2], transport, stream; /* injection handles: network for IPv4 and IPv6 */
     HANDLE layer2;                /* NULL where the layer 2 driver is not ready */
     NDIS_HANDLE ndis, pool;
     KEVENT control;               /* one IOCTL at a time that changes anything; a lock that keeps PASSIVE_LEVEL */
@@ -160,6 +160,13 @@ NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes);
 void inject_release_held(UINT64 rule); /* 0: of every rule */
 NTSTATUS inject_drain(ULONG milliseconds);
 void inject_stats(WFPCALLOUT_STATS *stats);
+
+/* stream.c */
+void stream_start(void);
+void stream_act(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, FWPS_STREAM_CALLOUT_IO_PACKET0 *packet,
+                const FWPS_FILTER1 *filter, FWPS_CLASSIFY_OUT0 *out);
+void stream_end(UINT64 rule);    /* before its filter goes: what it holds goes on, and it holds nothing new */
+void stream_forget(UINT64 rule); /* after that */
 
 /* packet.c */
 void packet_ip_checksum(UINT8 *bytes, ULONG length);

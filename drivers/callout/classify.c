@@ -107,8 +107,11 @@ static void describe(TRAFFIC *traffic, void *data)
     if (layer->kind == LAYER_STREAM) {
         const FWPS_STREAM_CALLOUT_IO_PACKET0 *packet = data;
         event->protocol = IPPROTO_TCP;
-        if (packet && packet->streamData)
+        if (packet && packet->streamData) {
             event->data_length = (UINT32)packet->streamData->dataLength;
+            event->stream_flags = packet->streamData->flags;
+            event->stream_missed = (UINT32)packet->missedBytes;
+        }
     } else if (data && has_packet(layer)) {
         for (buffer = NET_BUFFER_LIST_FIRST_NB((NET_BUFFER_LIST *)data); buffer; buffer = NET_BUFFER_NEXT_NB(buffer))
             event->data_length += NET_BUFFER_DATA_LENGTH(buffer);
@@ -131,8 +134,10 @@ static BOOLEAN matches(const TRAFFIC *traffic, const WFPCALLOUT_RULE *rule)
 }
 
 /* "Not our business". From the callout of a terminating filter CONTINUE would be taken for BLOCK. */
-static FWP_ACTION_TYPE pass_on(const FWPS_FILTER1 *filter)
+static FWP_ACTION_TYPE pass_on(const TRAFFIC *traffic, const FWPS_FILTER1 *filter)
 {
+    if (traffic->layer->kind == LAYER_STREAM) /* there every callout but those that only inspect has to say so */
+        return filter->action.type == FWP_ACTION_CALLOUT_INSPECTION ? FWP_ACTION_CONTINUE : FWP_ACTION_PERMIT;
     return filter->action.type == FWP_ACTION_CALLOUT_TERMINATING ? FWP_ACTION_PERMIT : FWP_ACTION_CONTINUE;
 }
 
@@ -188,6 +193,16 @@ static void act(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, void *data, const
     case WFPCALLOUT_ACTION_CONTINUE:
         out->actionType = FWP_ACTION_CONTINUE;
         break;
+    case WFPCALLOUT_ACTION_STREAM_NEED_MORE:
+    case WFPCALLOUT_ACTION_STREAM_DEFER:
+    case WFPCALLOUT_ACTION_STREAM_REPLACE:
+    case WFPCALLOUT_ACTION_STREAM_INSERT:
+    case WFPCALLOUT_ACTION_STREAM_REMOVE:
+    case WFPCALLOUT_ACTION_STREAM_REINJECT:
+    case WFPCALLOUT_ACTION_STREAM_DROP:
+    case WFPCALLOUT_ACTION_STREAM_ALLOW:
+        stream_act(traffic, rule, data, filter, out);
+        break;
     default:
         out->actionType = FWP_ACTION_PERMIT;
         break;
@@ -199,7 +214,7 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
 {
     TRAFFIC traffic = {0};
     WFPCALLOUT_RULE rule;
-    BOOLEAN exhausted = FALSE;
+    BOOLEAN exhausted = FALSE, may_decide;
     UINT8 kind = WFPCALLOUT_EVENT_CLASSIFY;
 
     traffic.layer = find_layer(values->layerId);
@@ -212,17 +227,20 @@ void NTAPI classify(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_MET
     traffic.event.filter_id = filter->filterId;
     traffic.event.flow_context = flow_context;
     traffic.event.rights = out->rights;
+    traffic.event.classify_flags = out->flags;
+    /* At the stream layer the right has no significance. */
+    may_decide = traffic.layer->kind == LAYER_STREAM || (out->rights & FWPS_RIGHT_ACTION_WRITE) != 0;
     /* A filter outlives its rule for a moment; so may a rule at the IP layers be about another port. */
     if (!rule_hit(filter->context, &rule, &exhausted) || !matches(&traffic, &rule)) {
-        if (out->rights & FWPS_RIGHT_ACTION_WRITE)
-            out->actionType = pass_on(filter);
+        if (may_decide)
+            out->actionType = pass_on(&traffic, filter);
         return;
     }
     lab_crash(WFPCALLOUT_CRASH_CLASSIFY);
     if (rule.action == WFPCALLOUT_ACTION_PEND && (traffic.event.condition_flags & FWP_CONDITION_FLAG_IS_REAUTHORIZE))
         exhausted = FALSE; /* what was put off has to be answered */
     traffic.event.slot = rule.slot;
-    if (!(out->rights & FWPS_RIGHT_ACTION_WRITE)) {
+    if (!may_decide) {
         /* Seen, and not ours to decide, but for the one thing that is always allowed: to veto what others permit. */
         if (rule.action == WFPCALLOUT_ACTION_BLOCK && !exhausted)
             out->actionType = FWP_ACTION_BLOCK;

@@ -29,6 +29,8 @@ NTSTATUS callout_register(const LAYER *layer, ULONG slot)
     callout.classifyFn = classify;
     callout.notifyFn = notify;
     callout.flowDeleteFn = slot == 0 ? flow_deleted : NULL;
+    if (layer->kind == LAYER_STREAM && slot == 0) /* sees flows that are older than a rule; slot 1 does not */
+        callout.flags = FWP_CALLOUT_FLAG_ALLOW_MID_STREAM_INSPECTION;
     return FwpsCalloutRegister1(driver.device, &callout, &ids[layer - layers][slot]);
 }
 

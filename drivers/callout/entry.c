@@ -43,7 +43,7 @@ static NTSTATUS control(ULONG code, UINT8 *buffer, ULONG in, ULONG out, ULONG_PT
             return STATUS_BUFFER_TOO_SMALL;
         stats.rules = rules_count();
         stats.flow_contexts = flow_count();
-        stats.injection_handles = 3 + lab_handles();
+        stats.injection_handles = 4 + lab_handles();
         stats.redirect_handles = driver.redirect ? 1 : 0;
         stats.pended = pend_count();
         inject_stats(&stats);
@@ -185,6 +185,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
         rules_start();
         flow_start();
         play_start();
+        stream_start();
         status = inject_start();
         if (NT_SUCCESS(status)) {
             status = pend_start();

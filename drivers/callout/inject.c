@@ -59,7 +59,9 @@ FWPS_PACKET_INJECTION_STATE inject_state(const LAYER *layer, const NET_BUFFER_LI
 void job_free(JOB *job)
 {
     if (job->list) {
-        if (job->bytes)
+        if (job->path == WFPCALLOUT_INJECT_STREAM && !job->bytes)
+            FwpsDiscardClonedStreamData0(job->list, 0, KeGetCurrentIrql() == DISPATCH_LEVEL);
+        else if (job->bytes)
             FwpsFreeNetBufferList0(job->list);
         else
             FwpsFreeCloneNetBufferList0(job->list, 0);
@@ -77,11 +79,14 @@ void job_free(JOB *job)
 
 static void finish(JOB *job, NTSTATUS status, UINT8 kind)
 {
+    struct STREAM *stream = job->stream;
     KIRQL irql;
     job->event.kind = kind;
     job->event.status = status;
     event_record(&job->event);
     job_free(job);
+    if (stream)
+        stream_done(stream);
     KeAcquireSpinLock(&lock, &irql);
     if (!NT_SUCCESS(status))
         failed++;
@@ -94,6 +99,22 @@ static void NTAPI completed(void *context, NET_BUFFER_LIST *list, BOOLEAN dispat
 {
     UNREFERENCED_PARAMETER(dispatch);
     finish(context, NET_BUFFER_LIST_STATUS(list), WFPCALLOUT_EVENT_INJECT_COMPLETE);
+}
+
+void NTAPI job_list_completed(void *context, NET_BUFFER_LIST *list, BOOLEAN dispatch)
+{
+    JOB *job = context;
+    UNREFERENCED_PARAMETER(dispatch);
+    if (!NT_SUCCESS(NET_BUFFER_LIST_STATUS(list)))
+        job->status = NET_BUFFER_LIST_STATUS(list);
+    if (job->bytes)
+        FwpsFreeNetBufferList0(list);
+    else
+        FwpsFreeCloneNetBufferList0(list, 0);
+    if (InterlockedDecrement(&job->lists) == 0) {
+        job->list = NULL;
+        finish(job, job->status, WFPCALLOUT_EVENT_INJECT_COMPLETE);
+    }
 }
 
 static NTSTATUS send_job(JOB *job)
@@ -117,6 +138,9 @@ static NTSTATUS send_job(JOB *job)
         return driver.layer2 ? FwpsInjectMacReceiveAsync0(driver.layer2, NULL, 0, job->layer, job->interface_index,
                                                           job->port, job->list, completed, job)
                              : STATUS_FWP_L2_DRIVER_NOT_READY;
+    case WFPCALLOUT_INJECT_STREAM:
+    case WFPCALLOUT_INJECT_STREAM_CONTINUE:
+        return stream_send(job);
     default:
         return FwpsInjectTransportReceiveAsync0(driver.transport, NULL, NULL, 0, family, job->compartment,
                                                 job->interface_index, job->sub_interface, job->list, completed, job);
@@ -128,6 +152,7 @@ static NTSTATUS inject(JOB *job)
 {
     WFPCALLOUT_EVENT event = job->event; /* the job may be gone when the call returns */
     UINT8 path = job->path;
+    BOOLEAN completes = job->list != NULL; /* a FIN alone and a stream that goes on call no completionFn */
     NTSTATUS status = send_job(job);
     KIRQL irql;
 
@@ -139,6 +164,8 @@ static NTSTATUS inject(JOB *job)
         injected++;
         KeReleaseSpinLock(&lock, irql);
         event_record(&event);
+        if (!completes)
+            finish(job, status, WFPCALLOUT_EVENT_INJECT_COMPLETE);
     } else {
         /* Refused: completionFn does not run, and the list is still ours. */
         finish(job, status, WFPCALLOUT_EVENT_INJECT);
@@ -272,6 +299,8 @@ NTSTATUS injection_create(void)
     KIRQL irql;
     NTSTATUS status = create_first();
     if (NT_SUCCESS(status))
+        status = FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_STREAM, &driver.stream);
+    if (NT_SUCCESS(status))
         status = FwpsInjectionHandleCreate0(AF_INET, FWPS_INJECTION_TYPE_NETWORK, &driver.network[0]);
     if (NT_SUCCESS(status))
         status = FwpsInjectionHandleCreate0(AF_INET6, FWPS_INJECTION_TYPE_NETWORK, &driver.network[1]);
@@ -307,7 +336,7 @@ static void close_entrance(void)
 /* Each destroy waits for the injections of its handle; what is still queued has to be injected first. */
 void injection_destroy(void)
 {
-    HANDLE *handles[] = {&driver.transport, &driver.network[0], &driver.network[1], &driver.layer2};
+    HANDLE *handles[] = {&driver.transport, &driver.stream, &driver.network[0], &driver.network[1], &driver.layer2};
     ULONG i;
 
     close_entrance();

@@ -18,6 +18,12 @@ typedef struct JOB {
     FWPS_TRANSPORT_SEND_PARAMS1 arguments; /* and all it points at: valid until completionFn has run */
     UINT8 remote[16];
     void *control, *header;
+    struct STREAM *stream; /* of an injection into a stream: by its flow, callout and flags */
+    UINT64 flow;
+    UINT32 callout, stream_flags;
+    SIZE_T stream_length;
+    volatile LONG lists;   /* of the chain that have not completed */
+    NTSTATUS status;       /* of the last that failed */
     WFPCALLOUT_EVENT event;
 } JOB;
 
@@ -25,6 +31,12 @@ typedef struct JOB {
 void job_free(JOB *job);
 void job_submit(JOB *job, BOOLEAN hold); /* the job is the queue's from here on */
 NTSTATUS job_inject_now(JOB *job);       /* without the queue; frees the job */
+
+void NTAPI job_list_completed(void *job, NET_BUFFER_LIST *list, BOOLEAN dispatch); /* one of several */
+
+/* stream.c */
+NTSTATUS stream_send(JOB *job);
+void stream_done(struct STREAM *stream);
 
 /* copy.c */
 NTSTATUS job_wrap(JOB *job, ULONG length); /* a list over job->bytes */

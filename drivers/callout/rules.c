@@ -93,6 +93,18 @@ static BOOLEAN fits(const LAYER *layer, const WFPCALLOUT_RULE *rule)
         return packets;
     case WFPCALLOUT_ACTION_REPLACE:
         return packets && rule->pattern_length && rule->pattern_length == rule->replacement_length;
+    case WFPCALLOUT_ACTION_STREAM_REPLACE:
+        return layer->kind == LAYER_STREAM && rule->pattern_length;
+    case WFPCALLOUT_ACTION_STREAM_INSERT:
+        return layer->kind == LAYER_STREAM && rule->replacement_length;
+    case WFPCALLOUT_ACTION_STREAM_NEED_MORE:
+    case WFPCALLOUT_ACTION_STREAM_REMOVE:
+        return layer->kind == LAYER_STREAM && rule->stream_length;
+    case WFPCALLOUT_ACTION_STREAM_DEFER:
+    case WFPCALLOUT_ACTION_STREAM_REINJECT:
+    case WFPCALLOUT_ACTION_STREAM_DROP:
+    case WFPCALLOUT_ACTION_STREAM_ALLOW:
+        return layer->kind == LAYER_STREAM;
     default:
         return rule->action >= WFPCALLOUT_ACTION_PERMIT && rule->action <= WFPCALLOUT_ACTION_ABSORB;
     }
@@ -154,30 +166,42 @@ NTSTATUS rule_add(const WFPCALLOUT_RULE *wanted, UINT64 *id)
     return status;
 }
 
-/* `any`: whichever is first. */
-static NTSTATUS remove_one(UINT64 id, BOOLEAN any)
+/* Under the lock. `any`: whichever is first. */
+static RULE *find(UINT64 id, BOOLEAN any)
 {
     LIST_ENTRY *link;
-    RULE *found = NULL;
+    for (link = rules.Flink; link != &rules; link = link->Flink) {
+        RULE *rule = CONTAINING_RECORD(link, RULE, link);
+        if (any || rule->id == id)
+            return rule;
+    }
+    return NULL;
+}
+
+/* One caller at a time (driver.control): nobody else takes the rule away in between. */
+static NTSTATUS remove_one(UINT64 id, BOOLEAN any)
+{
+    RULE *found;
     NTSTATUS status;
     KIRQL irql;
 
     KeAcquireSpinLock(&lock, &irql);
-    for (link = rules.Flink; link != &rules; link = link->Flink) {
-        RULE *rule = CONTAINING_RECORD(link, RULE, link);
-        if (any || rule->id == id) {
-            found = rule;
-            RemoveEntryList(link);
-            count--;
-            break;
-        }
-    }
+    found = find(id, any);
     KeReleaseSpinLock(&lock, irql);
     if (!found)
         return STATUS_NOT_FOUND;
+    /* While data of a stream is held or on its way, its filter may not go. */
+    if (found->rule.action >= WFPCALLOUT_ACTION_STREAM_NEED_MORE)
+        stream_end(found->id);
+    KeAcquireSpinLock(&lock, &irql);
+    RemoveEntryList(&found->link);
+    count--;
+    KeReleaseSpinLock(&lock, irql);
     status = FwpmFilterDeleteById0(driver.engine, found->filter);
     pend_complete_rule(found->id, TRUE);
     inject_release_held(found->id);
+    if (found->rule.action >= WFPCALLOUT_ACTION_STREAM_NEED_MORE)
+        stream_forget(found->id);
     event_simple(WFPCALLOUT_EVENT_RULE_REMOVED, found->rule.layer, status, found->id, found->filter);
     ExFreePoolWithTag(found, TAG);
     return status;

@@ -63,7 +63,17 @@ enum WFPCALLOUT_ACTION {
     WFPCALLOUT_ACTION_HARD_PERMIT = 10,    /* PERMIT and clear the right */
     WFPCALLOUT_ACTION_ABSORB = 11,         /* BLOCK + ABSORB, nothing injected */
     WFPCALLOUT_ACTION_PEND = 20,           /* ALE_AUTH_CONNECT, ALE_AUTH_RECV_ACCEPT: FwpsPendOperation0, until it is completed */
-    WFPCALLOUT_ACTION_PEND_CLASSIFY = 21   /* ALE_CONNECT_REDIRECT, ALE_AUTH_CONNECT (refused): FwpsPendClassify0 */
+    WFPCALLOUT_ACTION_PEND_CLASSIFY = 21,  /* ALE_CONNECT_REDIRECT, ALE_AUTH_CONNECT (refused): FwpsPendClassify0 */
+    /* STREAM only; offsets count the bytes of a flow's direction as they are indicated to the rule's callout */
+    WFPCALLOUT_ACTION_STREAM_NEED_MORE = 32, /* NEED_MORE_DATA until the first stream_length bytes are there */
+    WFPCALLOUT_ACTION_STREAM_DEFER = 33,     /* inbound: DEFER the first data, continue from a work item (HOLD: by DRAIN) */
+    WFPCALLOUT_ACTION_STREAM_REPLACE = 34,   /* inline: each `pattern`, also across segments, by `replacement` of any length */
+    WFPCALLOUT_ACTION_STREAM_INSERT = 35,    /* inline: `replacement` at stream_offset */
+    WFPCALLOUT_ACTION_STREAM_REMOVE = 36,    /* stream_length bytes from stream_offset on */
+    WFPCALLOUT_ACTION_STREAM_REINJECT = 37,  /* out of band: clone and block all, inject from a work item; FIN as well. With
+                                                `pattern`: a copy in which it is replaced, where it lies within one indication */
+    WFPCALLOUT_ACTION_STREAM_DROP = 38,      /* DROP_CONNECTION; filter_action UNKNOWN */
+    WFPCALLOUT_ACTION_STREAM_ALLOW = 39      /* ALLOW_CONNECTION */
 };
 
 enum WFPCALLOUT_RULE_FLAGS {
@@ -111,6 +121,9 @@ typedef struct WFPCALLOUT_RULE {
     uint8_t  pattern[64];
     uint8_t  replacement[64];
     uint64_t context;        /* REDIRECT: `context` of WFPCALLOUT_REDIRECT_CONTEXT; FLOW_CONTEXT: nothing (the driver numbers them) */
+    uint64_t stream_offset;
+    uint32_t stream_length;
+    uint32_t stream_direction; /* STREAM_*: 0 both, 1 outbound, 2 inbound; the other one is permitted */
 } WFPCALLOUT_RULE;
 
 /* What the driver leaves as localRedirectContext, so that a proxy knows where the client wanted to go. */
@@ -125,7 +138,10 @@ enum WFPCALLOUT_INJECT_PATH {
     WFPCALLOUT_INJECT_TRANSPORT_SEND = 3,   /* bytes = transport header + payload; remote address in the structure */
     WFPCALLOUT_INJECT_TRANSPORT_RECEIVE = 4,/* bytes = IP packet */
     WFPCALLOUT_INJECT_MAC_SEND = 5,         /* bytes = Ethernet frame */
-    WFPCALLOUT_INJECT_MAC_RECEIVE = 6       /* bytes = Ethernet frame */
+    WFPCALLOUT_INJECT_MAC_RECEIVE = 6,      /* bytes = Ethernet frame */
+    /* not by IOCTL_WFPCALLOUT_INJECT; in events alone: */
+    WFPCALLOUT_INJECT_STREAM = 16,          /* FwpsStreamInjectAsync0 */
+    WFPCALLOUT_INJECT_STREAM_CONTINUE = 17  /* FwpsStreamContinue0 */
 };
 
 typedef struct WFPCALLOUT_INJECT {
@@ -290,8 +306,13 @@ typedef struct WFPCALLOUT_EVENT {
     uint8_t  injection_state;/* FWPS_PACKET_INJECTION_STATE + 1, 0 = not asked */
     uint8_t  redirect_state; /* FWPS_CONNECTION_REDIRECT_STATE + 1, 0 = not asked */
     uint8_t  slot;
-    uint8_t  reserved;
+    uint8_t  stream_action;  /* STREAM: FWPS_STREAM_ACTION_TYPE answered */
     uint32_t reauthorize_reason; /* FWP_CONDITION_REAUTHORIZE_REASON_*, 0 where it is no reauthorization */
+    uint64_t stream_offset;  /* STREAM: where the indication began, as a rule of action STREAM_* counts */
+    uint32_t stream_flags;   /* STREAM: FWPS_STREAM_FLAG_* indicated or injected */
+    uint32_t stream_missed;  /* STREAM: missedBytes */
+    uint32_t stream_enforced;/* STREAM: countBytesEnforced answered; with NEED_MORE_DATA countBytesRequired */
+    uint32_t classify_flags; /* FWPS_CLASSIFY_OUT_FLAG_* on entry */
 } WFPCALLOUT_EVENT;
 
 typedef struct WFPCALLOUT_EVENTS {
@@ -318,11 +339,11 @@ typedef struct WFPCALLOUT_STATS {
 #if defined(_MSC_VER) || defined(__GNUC__)
 #define WFPCALLOUT_SIZE(t, n) typedef char t##_SIZE_ASSERT[(sizeof(t) == (n)) ? 1 : -1]
 WFPCALLOUT_SIZE(WFPCALLOUT_RESULT, 16);
-WFPCALLOUT_SIZE(WFPCALLOUT_RULE, 216);
+WFPCALLOUT_SIZE(WFPCALLOUT_RULE, 232);
 WFPCALLOUT_SIZE(WFPCALLOUT_REDIRECT_CONTEXT, 136);
 WFPCALLOUT_SIZE(WFPCALLOUT_INJECT, 40);
 WFPCALLOUT_SIZE(WFPCALLOUT_LAB, 96);
-WFPCALLOUT_SIZE(WFPCALLOUT_EVENT, 152);
+WFPCALLOUT_SIZE(WFPCALLOUT_EVENT, 176);
 WFPCALLOUT_SIZE(WFPCALLOUT_EVENTS, 24);
 WFPCALLOUT_SIZE(WFPCALLOUT_STATS, 88);
 WFPCALLOUT_SIZE(WFPCALLOUT_PENDED, 16);

@@ -103,7 +103,7 @@ static void add_rule(json_request *request)
 #define FIELD(name) rule.name = (__typeof__(rule.name))json_number(request, #name, 0)
     FIELD(layer); FIELD(action); FIELD(slot); FIELD(filter_action); FIELD(weight); FIELD(protocol); FIELD(family);
     FIELD(flags); FIELD(max_hits); FIELD(local_port); FIELD(remote_port); FIELD(new_port); FIELD(context_layer);
-    FIELD(target_pid); FIELD(context);
+    FIELD(target_pid); FIELD(context); FIELD(stream_offset); FIELD(stream_length); FIELD(stream_direction);
 #undef FIELD
     take_address(request, "local_addr", rule.local_addr);
     take_address(request, "remote_addr", rule.remote_addr);
@@ -159,8 +159,8 @@ static void put_event(text_buffer *text, const WFPCALLOUT_EVENT *event)
     FIELD(time_100ns); FIELD(kind); FIELD(irql); FIELD(layer); FIELD(action); FIELD(rights); FIELD(rule);
     FIELD(filter_id); FIELD(flow_id); FIELD(flow_context); FIELD(value); FIELD(local_port); FIELD(remote_port);
     FIELD(new_port); FIELD(protocol); FIELD(family); FIELD(process_id); FIELD(condition_flags); FIELD(metadata);
-    FIELD(data_length); FIELD(injection_state); FIELD(redirect_state); FIELD(slot);
-    FIELD(reauthorize_reason);
+    FIELD(data_length); FIELD(injection_state); FIELD(redirect_state); FIELD(slot); FIELD(stream_action); FIELD(stream_offset);
+    FIELD(stream_flags); FIELD(stream_missed); FIELD(stream_enforced); FIELD(classify_flags); FIELD(reauthorize_reason);
 #undef FIELD
     text_add(text, ",\"status\":%u", (unsigned)event->status);
     put_address(text, "local_addr", event->local_addr, event->family);

@@ -10,6 +10,7 @@ from typing import Any
 from harness.driver.interface import Action, FilterAction, InjectPath, RuleFlag, protocol_number, split_endpoint
 from harness.driver.lab import Lab
 from harness.driver.pending import Pended, redirection_target, wait_for_pended
+from harness.driver.streams import StreamRules
 from harness.errors import GuestError
 from harness.guest import ProbeClient, ProbeError, ProbeListener, ProbeUdp
 from harness.wfp import layer_id, status_name, status_ok
@@ -93,7 +94,7 @@ class Match:
         return found
 
 
-class DriverControl:
+class DriverControl(StreamRules):
     """The driver under test, as a scenario talks to it."""
 
     def __init__(self, probe: ProbeClient) -> None:

@@ -31,6 +31,14 @@ class Action(IntEnum):
     ABSORB = 11
     PEND = 20
     PEND_CLASSIFY = 21
+    STREAM_NEED_MORE = 32
+    STREAM_DEFER = 33
+    STREAM_REPLACE = 34
+    STREAM_INSERT = 35
+    STREAM_REMOVE = 36
+    STREAM_REINJECT = 37
+    STREAM_DROP = 38
+    STREAM_ALLOW = 39
 
 
 class RuleFlag(IntFlag):
@@ -67,8 +75,16 @@ class FilterAction(IntEnum):
     UNKNOWN = 2
 
 
+class StreamDirection(IntEnum):
+    """`stream_direction` of WFPCALLOUT_RULE: which bytes a rule of the stream layer is for, seen from the guest."""
+
+    BOTH = 0
+    OUT = 1
+    IN = 2
+
+
 class InjectPath(IntEnum):
-    """enum WFPCALLOUT_INJECT_PATH: which injection function is called."""
+    """enum WFPCALLOUT_INJECT_PATH: which injection function is called. An event may have the last two."""
 
     NETWORK_SEND = 1
     NETWORK_RECEIVE = 2
@@ -76,6 +92,8 @@ class InjectPath(IntEnum):
     TRANSPORT_RECEIVE = 4
     MAC_SEND = 5
     MAC_RECEIVE = 6
+    STREAM = 16
+    STREAM_CONTINUE = 17
 
 
 class LabOp(IntEnum):

@@ -29,6 +29,7 @@ EVENT_FIELDS = (
     "seq", "kind", "layer", "status", "action", "rights", "rule", "filter_id", "flow_id", "flow_context", "value",
     "local", "remote", "redirected_to", "protocol", "process_id", "condition_flags", "metadata", "data_length",
     "injection_state", "redirect_state", "reauthorized", "slot", "irql",
+    "stream_action", "stream_flags", "stream_offset", "stream_missed", "stream_enforced", "classify_flags",
 )  # fmt: skip
 
 

@@ -30,6 +30,20 @@ _REASONS = {
     0x4000: "proxy-handle-changed",
     0x10000: "check-offload",
 }
+# FWPS_STREAM_ACTION_TYPE, and FWPS_STREAM_FLAG_* by their names without the prefix.
+_STREAM_ACTIONS = ("", "need-more-data", "drop-connection", "defer", "allow-connection")
+_STREAM_FLAGS = {
+    0x1: "RECEIVE",
+    0x2: "RECEIVE_EXPEDITED",
+    0x4: "RECEIVE_DISCONNECT",
+    0x8: "RECEIVE_ABORT",
+    0x10: "RECEIVE_PUSH",
+    0x10000: "SEND",
+    0x20000: "SEND_EXPEDITED",
+    0x40000: "SEND_NODELAY",
+    0x80000: "SEND_DISCONNECT",
+    0x100000: "SEND_ABORT",
+}
 
 
 class EventKind(StrEnum):
@@ -90,6 +104,12 @@ class Event:
     reauthorized: str = ""
     slot: int = 0
     irql: int = 0
+    stream_action: str = ""
+    stream_flags: str = ""
+    stream_offset: int = 0
+    stream_missed: int = 0
+    stream_enforced: int = 0
+    classify_flags: int = 0
 
     @property
     def status_name(self) -> str:
@@ -113,6 +133,10 @@ class Event:
             number = getattr(self, name)
             if number:
                 words.append(f"{name}={number}")
+        if self.stream_flags:
+            words.append(f"{self.stream_flags} at {self.stream_offset}, {self.data_length} bytes")
+        if self.stream_action:
+            words.append(self.stream_action)
         words += [word for word in (self.injection_state, self.redirect_state) if word]
         if self.reauthorized:
             words.append(f"reauthorized: {self.reauthorized}")
@@ -152,6 +176,12 @@ def parse_event(record: Mapping[str, Any]) -> Event:
             reauthorized=_reasons(int(record.get("reauthorize_reason", 0))),
             slot=int(record.get("slot", 0)),
             irql=int(record.get("irql", 0)),
+            stream_action=_STREAM_ACTIONS[int(record.get("stream_action", 0))],
+            stream_flags=_stream_flags(int(record.get("stream_flags", 0))),
+            stream_offset=int(record.get("stream_offset", 0)),
+            stream_missed=int(record.get("stream_missed", 0)),
+            stream_enforced=int(record.get("stream_enforced", 0)),
+            classify_flags=int(record.get("classify_flags", 0)),
         )
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise TransportError(
@@ -189,6 +219,12 @@ def _reasons(bits: int) -> str:
     named = [name for bit, name in _REASONS.items() if bits & bit]
     unnamed = bits & ~sum(_REASONS)
     return " ".join(named + ([f"{unnamed:#x}"] if unnamed else []))
+
+
+def _stream_flags(value: int) -> str:
+    known = [name for bit, name in _STREAM_FLAGS.items() if value & bit]
+    rest = value & ~sum(_STREAM_FLAGS)
+    return "|".join([*known, f"{rest:#x}"] if rest else known)
 
 
 def _endpoint(record: Mapping[str, Any], which: str) -> str:

@@ -35,6 +35,18 @@ def test_numbers_of_the_interface_become_names() -> None:
     assert event.time == 1.0
 
 
+def test_what_is_said_of_a_stream_has_names() -> None:
+    event = parse_event(
+        record(layer=20, stream_flags=0x80011, stream_action=1, stream_offset=7, stream_missed=2, data_length=3)
+    )
+
+    assert event.stream_flags == "RECEIVE|RECEIVE_PUSH|SEND_DISCONNECT"
+    assert event.stream_action == "need-more-data"
+    assert (event.stream_offset, event.stream_missed) == (7, 2)
+    assert "SEND_DISCONNECT at 7, 3 bytes need-more-data" in str(event)
+    assert parse_event(record(stream_flags=0x40000000)).stream_flags == "0x40000000"
+
+
 def test_a_signed_status_is_the_same_status() -> None:
     assert parse_event(record(status=-1073741811)).status_name == "STATUS_INVALID_PARAMETER"
 
