@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.driver.interface import StreamDirection
+from harness.driver.interface import FilterAction, RuleFlag, StreamDirection
 from harness.expect import expect
 from harness.waiting import Deadline
 
@@ -16,6 +16,25 @@ def pair(probe, server):
     """Both ends of a connection."""
     client = probe.tcp_connect(SERVER).require()
     return client, server.wait_for_connection(Deadline(10))
+
+
+@pytest.mark.rule("W288")
+@pytest.mark.parametrize("kind", list(FilterAction), ids=lambda kind: kind.name.lower())
+def test_a_connection_is_dropped_by_an_unknown_filter_alone(driver, pair, trace, fence, kind):
+    """DROP_CONNECTION resets both ends when the filter's action is CALLOUT_UNKNOWN; with the others it does nothing."""
+    client, connection = pair
+    driver.stream_drop(remote=SERVER, filter_action=kind)
+
+    client.send(b"enough")
+    if kind is FilterAction.UNKNOWN:
+        connection.wait_closed(Deadline(10))
+    else:
+        read = connection.receive(6, Deadline(10))
+        expect(read).equals(b"enough")
+    fence()
+
+    expect(trace).some(kind="classify", layer="STREAM_V4", stream_action="drop-connection")
+    expect(connection.error).equals("reset" if kind is FilterAction.UNKNOWN else None)
 
 
 @pytest.mark.rule("W290", "W291")
@@ -32,6 +51,46 @@ def test_an_allowed_connection_is_not_classified_again(driver, pair, trace, fenc
     fence()
 
     expect(trace).one(kind="classify", layer="STREAM_V4")
+
+
+@pytest.mark.rule("W289")
+def test_a_deferred_stream_waits_until_it_is_continued(driver, pair, trace, fence):
+    """What comes in on a deferred stream is not read before FwpsStreamContinue0, and all of it after."""
+    client, connection = pair
+    driver.stream_defer(remote=SERVER, flags=[RuleFlag.HOLD])
+    text = bytes(range(256)) * 64
+
+    connection.send(text)
+    connection.flush(Deadline(10))
+    client.send(b"the other way")
+    expect(connection.receive(13, Deadline(10))).equals(b"the other way")
+    driver.drain()
+    read = client.receive(len(text), exact=True)
+    fence()
+
+    expect(read).equals(text)
+    expect(trace).in_order(
+        {"kind": "classify", "stream_action": "defer"},
+        {"kind": "inject", "value": 17, "status": "STATUS_SUCCESS"},
+        {"kind": "classify", "stream_action": "", "stream_flags": lambda flags: flags.startswith("RECEIVE")},
+    )
+
+
+@pytest.mark.rule("W281", "W292")
+def test_two_callouts_edit_one_stream(driver, probe, server, trace, fence):
+    """What the heavier callout makes of a stream is what the lighter one edits, and it hears of what it missed."""
+    heavy = driver.stream_remove(0, 4, remote=SERVER, direction=StreamDirection.OUT, slot=0)
+    light = driver.stream_replace(b"rest", b"best", remote=SERVER, direction=StreamDirection.OUT, slot=1)
+
+    client = probe.tcp_connect(SERVER).require()
+    connection = server.wait_for_connection(Deadline(10))
+    client.send(b"takerest")
+    read = connection.receive(4, Deadline(10))
+    fence()
+
+    expect(read).equals(b"best")
+    expect(trace).some(kind="classify", rule=heavy.id, action="block", stream_enforced=4)
+    expect(trace).some(kind="classify", rule=light.id, stream_missed=4, data_length=4)
 
 
 @pytest.mark.rule("W298")
@@ -53,6 +112,22 @@ def test_an_older_flow_is_shown_to_who_may_begin_in_the_middle(driver, pair, tra
         expect(trace).none(kind="classify", layer="STREAM_V4")
     else:
         expect(trace).some(kind="classify", layer="STREAM_V4")
+
+
+@pytest.mark.rule("W293")
+def test_a_reset_is_indicated_and_arrives(driver, pair, trace, fence):
+    """A reset by the guest is indicated with SEND_ABORT, and reaches the station, behind what was inserted."""
+    client, connection = pair
+    driver.stream_insert(0, b"> ", remote=SERVER)
+
+    client.send(b"text")
+    expect(connection.receive(6, Deadline(10))).equals(b"> text")
+    client.reset()
+    connection.wait_closed(Deadline(10))
+    fence()
+
+    expect(connection.error).equals("reset")
+    expect(trace).some(kind="classify", layer="STREAM_V4", stream_flags="SEND|SEND_ABORT")
 
 
 @pytest.mark.rule("W296", "W299")
