@@ -134,6 +134,14 @@ static void edit(struct behaviour *b, struct call *call)
         expect_bytes(direction, bytes, size);
 }
 
+/* One name for all seeds, by which the check is found; the seed is told where it fails. */
+static void hold(const char *name, UINT32 number, BOOL holds, const char *what, unsigned long long seen)
+{
+    char words[160];
+    snprintf(words, sizeof words, "with seed %u: %s", number, what);
+    check(name, holds, words, seen);
+}
+
 static void run(UINT32 number, enum how way, struct impairment wire_is, BOOL options, const char *name)
 {
     seed(number);
@@ -181,12 +189,10 @@ static void run(UINT32 number, enum how way, struct impairment wire_is, BOOL opt
             FwpsStreamContinue0(behave[0].flow, id, LAYER_STREAM_V4, edited[RECEIVED].deferred_flags);
         edited[RECEIVED].deferred = FALSE;
     }
-    char label[128];
-    snprintf(label, sizeof label, "%s, seed %u", name, number);
-    check(label, stream_read(SERVER_END, edited[SENT].bytes, edited[SENT].size), "what the server read is not what was made of it; bytes", ends[SERVER_END].in_size);
-    check(label, stream_read(GUEST_END, edited[RECEIVED].bytes, edited[RECEIVED].size), "what the guest read is not what was made of it; bytes", ends[GUEST_END].in_size);
-    check(label, ends[0].fin_read && ends[1].fin_read && !flows_count(), "the connection should be over; flows", flows_count());
-    check(label, stats.lint == lint, "nothing should be misuse; complaints", stats.lint - lint);
+    hold(name, number, stream_read(SERVER_END, edited[SENT].bytes, edited[SENT].size), "what the server read is not what was made of it; bytes", ends[SERVER_END].in_size);
+    hold(name, number, stream_read(GUEST_END, edited[RECEIVED].bytes, edited[RECEIVED].size), "what the guest read is not what was made of it; bytes", ends[GUEST_END].in_size);
+    hold(name, number, ends[0].fin_read && ends[1].fin_read && !flows_count(), "the connection should be over; flows", flows_count());
+    hold(name, number, stats.lint == lint, "nothing should be misuse; complaints", stats.lint - lint);
     FwpsInjectionHandleDestroy0(handle);
     end();
     clock_ms += 60000;
