@@ -186,6 +186,22 @@ static void test_block(void)
     done();
 }
 
+/* The first byte is lost, and what follows comes in more pieces than are kept. */
+static void test_many_pieces(void)
+{
+    static uint8_t text[700];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (uint8_t)(i * 11);
+    open_one();
+    ends[SERVER_END].segment = ends[SERVER_END].sent = 1;
+    stream_say(SERVER_END, text, sizeof text);
+    stream_step();
+    EXPECT("nothing is indicated across a hole", shown_count[0], 0);
+    stream_settle();
+    EXPECT("the piece that closes it is taken however many wait", stream_read(GUEST_END, text, sizeof text), TRUE);
+    done();
+}
+
 /* ---- more data ---- */
 
 static void want_three_more(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
@@ -796,6 +812,7 @@ void test_stream_layer(void)
 {
     test_replace();
     test_block();
+    test_many_pieces();
     test_need_more();
     test_no_more();
     test_limit();

@@ -362,7 +362,9 @@ static void keep(struct half *h, UINT32 sequence, const uint8_t *bytes, size_t s
     struct piece **at = &h->ahead;
     while (*at && ahead_of((*at)->sequence, sequence) < 0)
         at = &(*at)->next;
-    if ((*at && (*at)->sequence == sequence && (*at)->size >= size) || h->ahead_count >= AHEAD_MAX)
+    if (*at && (*at)->sequence == sequence && (*at)->size >= size)
+        return;
+    if (h->ahead_count >= AHEAD_MAX && sequence != h->next) /* what closes the hole is taken, or nothing ever goes on */
         return;
     struct piece *piece = mem_alloc(sizeof *piece + size);
     piece->sequence = sequence;
