@@ -36,7 +36,7 @@ static BOOLEAN is(const WCHAR *text, ULONG length, const char *name)
 static BOOLEAN choose(const UNICODE_STRING *registry)
 {
     static const struct misdeed *const tables[] = {misdeeds_of_handles, misdeeds_of_packets, misdeeds_of_answers,
-                                                   misdeeds_of_redirects, misdeeds_of_pends, misdeeds_of_kernel};
+                                                   misdeeds_of_redirects, misdeeds_of_pends, misdeeds_of_streams, misdeeds_of_kernel};
     ULONG length = registry->Length / sizeof(WCHAR), start = length, i;
     const WCHAR *name;
     while (start && registry->Buffer[start - 1] != '\\')

@@ -39,7 +39,7 @@ struct misdeed {
     UINT32 callout_flags;
 };
 extern const struct misdeed misdeeds_of_handles[], misdeeds_of_packets[], misdeeds_of_answers[], misdeeds_of_redirects[], misdeeds_of_pends[],
-    misdeeds_of_kernel[];
+    misdeeds_of_streams[], misdeeds_of_kernel[];
 
 extern BOOLEAN bad; /* whether to do it */
 extern DRIVER_OBJECT *the_driver;

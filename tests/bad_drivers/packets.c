@@ -2,7 +2,7 @@
 #include "bad.h"
 
 #define AT(name) .layer = FWPS_LAYER_##name, .key = &FWPM_LAYER_##name
-enum { MEGABYTE = 1024 * 1024, LISTS = 10, HEADERS = 28, FLOW_VALUE = 0x77, ROUNDS = 5, HELLO = HEADERS + 5 };
+enum { ROOM = 2048, HEADERS = 28, FLOW_VALUE = 0x77, ROUNDS = 5, HELLO = HEADERS + 5 };
 
 static NET_BUFFER_LIST *kept;
 static LONG once, rounds;
@@ -100,7 +100,7 @@ static void use_late(void)
 }
 
 /* A list of the driver's own over bytes of its own; freed by free_own. */
-static UINT8 bytes[MEGABYTE] __attribute__((aligned(16))); /* an IP header to be sent is aligned (W272) */
+static UINT8 bytes[ROOM] __attribute__((aligned(16))); /* an IP header to be sent is aligned (W272) */
 
 static NET_BUFFER_LIST *own(ULONG length)
 {
@@ -122,16 +122,6 @@ static void unload_list(void)
     NET_BUFFER_LIST *list = own(100);
     if (!bad)
         free_own(list);
-}
-
-static void unload_megabytes(void)
-{
-    NET_BUFFER_LIST *lists[LISTS];
-    int i, count = bad ? LISTS : 2;
-    for (i = 0; i < count; i++)
-        lists[i] = own(MEGABYTE);
-    for (i = 0; i < count; i++)
-        free_own(lists[i]);
 }
 
 /* ---- injection ---- */
@@ -415,7 +405,6 @@ const struct misdeed misdeeds_of_packets[] = {
     {.name = "W267-dereference", AT(OUTBOUND_TRANSPORT_V4), .classify = dereference_only},
     {.name = "W267-late-clone", AT(OUTBOUND_TRANSPORT_V4), .classify = remember, .unload = use_late},
     {.name = "W304-list", .layer = 0xFFFF, .unload = unload_list},
-    {.name = "W286-megabytes", .layer = 0xFFFF, .unload = unload_megabytes},
     {.name = "W247-flags", .layer = 0xFFFF, .unload = unload_flags},
     {.name = "W261-checksum", .layer = 0xFFFF, .unload = unload_checksum},
     {.name = "W249-no-arguments", .layer = 0xFFFF, .unload = unload_no_arguments},

@@ -18,11 +18,14 @@ void NTAPI RigStart(void)
     wire.up = 1;
     model_free_pool = ExFreePool;
     inject_start();
+    stream_start();
 }
 
 /* Datagrams both ways, one of them of a flow that is new; a TCP connection that is opened, used and closed. */
 void NTAPI RigTraffic(void)
 {
+    static char much[1401];
+    memset(much, 'x', sizeof much - 1);
     guest_sends(5000, SERVER, 53, IPPROTO_UDP, 0, 0, "hello");
     guest_sends(5000, SERVER, 53, IPPROTO_UDP, 0, 0, "again");
     link_sends(SERVER, 53, 5000, IPPROTO_UDP, 0, 0, "answer");
@@ -31,5 +34,6 @@ void NTAPI RigTraffic(void)
     link_sends(SERVER, 80, 6000, IPPROTO_TCP, 0x12, 2000, "");
     guest_sends(6000, SERVER, 80, IPPROTO_TCP, 0x10, 1001, "");
     guest_sends(6000, SERVER, 80, IPPROTO_TCP, 0x18, 1001, "request");
+    guest_sends(6000, SERVER, 80, IPPROTO_TCP, 0x18, 1008, much);
     link_sends(SERVER, 80, 6000, IPPROTO_TCP, 0x14, 2001, "");
 }

@@ -41,8 +41,8 @@ def _traffic(probe, stations):
     for text in (b"hello", b"again"):
         socket.send_to(f"{NAME}:53", text)
     client = probe.tcp_connect(f"{NAME}:80", seconds=3)
-    client.send(b"request")
-    client.receive(7, exact=True)
+    client.send(b"request" * 400)
+    client.receive(2800, exact=True)
 
 
 def test_under_test(probe, stations, fence):
@@ -81,7 +81,8 @@ TOLD = {
     "W245-used-after-completion": r"W245 NET_BUFFER_LIST: .*after it has been freed",
     "W305-create": r"W305 FwpsInjectionHandleCreate0: it was called at IRQL 2",
     "W258-loop": r"W258 FwpsInject: .*had injected 2 times at the same layer",
-    "W286-megabytes": r"W286 FwpsAllocateNetBufferAndNetBufferList0: .*more than 8 MB",
+    "W286-stream-held": r"W286 FwpsCloneStreamData0: more than 8 MB of stream data",
+    "W296-not-discarded": r"W296 FwpsCloneStreamData0: .*left 1 cloned list\(s\) of stream data",
     "W101-no-right": r"W101 classifyFn: .*changed BLOCK to PERMIT without FWPS_RIGHT_ACTION_WRITE",
     "W183-never-completed": r"W183 FwpsPendOperation0: .*left 1 pended operation",
     "W166-never-completed": r"W166 FwpsPendClassify0: .*left 1 pended classif",

@@ -10,7 +10,7 @@
 
 #include "model.h"
 
-enum { BUCKETS = 1024, FREED = 4096, STACK_OF_HOLDING = 4, DATA_MAX = 8 * 1024 * 1024, DRIVERS_COUNTED = 16 };
+enum { BUCKETS = 1024, FREED = 4096, STACK_OF_HOLDING = 4 };
 
 struct entry {
     struct entry *next;
@@ -25,17 +25,13 @@ struct entry {
 static SRWLOCK holdings_lock = SRWLOCK_INIT; /* all below; no other lock is taken while it is held */
 static struct entry *buckets[BUCKETS];
 static const void *freed[FREED]; /* pool memory, by its address */
-static struct data {             /* bytes of packets and streams that a driver holds in clones */
-    const void *image;
-    size_t size;
-    BOOL told;
-} data[DRIVERS_COUNTED];
 
 static const struct {
     const char *rule, *call, *noun, *wanted;
 } words[HOLD_KINDS] = {
     [HOLD_POOL] = {RULE_POOL, "ExAllocatePoolWithTag", "block(s) of pool memory", "ExFreePoolWithTag"},
     [HOLD_CLONE] = {"W265", "FwpsAllocateCloneNetBufferList0", "cloned NET_BUFFER_LIST(s)", "FwpsFreeCloneNetBufferList0"},
+    [HOLD_STREAM] = {"W296", "FwpsCloneStreamData0", "cloned list(s) of stream data", "FwpsDiscardClonedStreamData0"},
     [HOLD_NBL] = {"W304", "FwpsAllocateNetBufferAndNetBufferList0", "NET_BUFFER_LIST(s)", "FwpsFreeNetBufferList0"},
     [HOLD_REFERENCE] = {"W267", "FwpsReferenceNetBufferList0", "reference(s) to a NET_BUFFER_LIST", "FwpsDereferenceNetBufferList0"},
     [HOLD_NBL_POOL] = {"W304", "NdisAllocateNetBufferListPool", "pool(s) of NET_BUFFER_LISTs", "NdisFreeNetBufferListPool"},
@@ -68,26 +64,6 @@ static const void **freed_slot(const void *block)
     return &freed[((uintptr_t)block >> 4) % FREED];
 }
 
-static BOOL holds_data(enum holding kind)
-{
-    return kind == HOLD_CLONE || kind == HOLD_NBL;
-}
-
-/* By holdings_lock. TRUE when the driver holds too much for the first time. */
-static BOOL count_data(const struct entry *held, BOOL more)
-{
-    struct data *d = data;
-    while (d < data + DRIVERS_COUNTED && d->image && d->image != held->made.image)
-        d++;
-    if (d == data + DRIVERS_COUNTED)
-        return FALSE;
-    d->image = held->made.image;
-    d->size += more ? held->size : -held->size;
-    if (d->size <= DATA_MAX || d->told)
-        return FALSE;
-    return d->told = TRUE;
-}
-
 void held_add(enum holding kind, const void *object, size_t size, UINT32 tag)
 {
     struct entry *held;
@@ -107,10 +83,7 @@ void held_add(enum holding kind, const void *object, size_t size, UINT32 tag)
     *at = held;
     if (kind == HOLD_POOL && *freed_slot(object) == object)
         *freed_slot(object) = NULL;
-    BOOL too_much = holds_data(kind) && count_data(held, TRUE);
     ReleaseSRWLockExclusive(&holdings_lock);
-    if (too_much)
-        contract_broken("W286", words[kind].call, "the driver holds more than 8 MB of packets and stream data in lists of its own: beyond 8 MB it has to let data pass");
 }
 
 static struct entry *take(enum holding kind, const void *object)
@@ -119,8 +92,6 @@ static struct entry *take(enum holding kind, const void *object)
     struct entry **at = place_of(kind, object), *held = *at;
     if (held) {
         *at = held->next;
-        if (holds_data(kind))
-            count_data(held, FALSE);
         if (kind == HOLD_POOL)
             *freed_slot(object) = object;
     }
@@ -231,9 +202,6 @@ void held_sweep(const void *image)
             held->next = left;
             left = held;
         }
-    for (unsigned i = 0; i < DRIVERS_COUNTED; i++)
-        if (data[i].image == image)
-            data[i].size = 0, data[i].told = FALSE;
     ReleaseSRWLockExclusive(&holdings_lock);
     while (left) {
         struct entry *first = left;

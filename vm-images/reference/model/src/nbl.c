@@ -203,7 +203,7 @@ void nbl_inherit_lines(struct nbl_block *to, const struct nbl_block *from)
 void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call)
 {
     struct nbl_block *block = nbl_block_of(nbl);
-    enum holding kind = block && block->is_clone ? HOLD_CLONE : HOLD_NBL;
+    enum holding kind = !block || !block->is_clone ? HOLD_NBL : block->released ? HOLD_STREAM : HOLD_CLONE;
     if (!block)
         return;
     if (!block->of_driver) {

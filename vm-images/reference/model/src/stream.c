@@ -284,6 +284,8 @@ static BOOL work_completions(void)
     for (struct completion *one = list, *next; one; one = next) {
         next = one->next;
         one->nbl->Status = STATUS_SUCCESS;
+        if (nbl_block_of(one->nbl))
+            nbl_block_of(one->nbl)->flying = FALSE;
         UINT32 before = irql_enter(IRQL_DISPATCH);
         one->complete(one->context, one->nbl, TRUE);
         irql_leave(before, IRQL_DISPATCH, "completionFn", one->complete);

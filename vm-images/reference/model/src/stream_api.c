@@ -70,7 +70,9 @@ static void pend(NET_BUFFER_LIST *clone, size_t size)
     block->released = unpend;
     LONG64 now = InterlockedAdd64(&pended, (LONG64)size);
     if (now > HOLD_MAX && now - (LONG64)size <= HOLD_MAX)
-        contract_broken("W286", "FwpsCloneStreamData0", "drivers pend more than %u bytes of stream data", HOLD_MAX);
+        contract_broken("W286", "FwpsCloneStreamData0", "more than 8 MB of stream data is held in clones: beyond %u bytes it has to be let pass", HOLD_MAX);
+    if (held_drop(HOLD_CLONE, clone))
+        held_add(HOLD_STREAM, clone, size, 0);
 }
 
 void NTAPI FwpsDiscardClonedStreamData0(NET_BUFFER_LIST *chain, UINT32 flags, BOOLEAN dispatch_level)
@@ -206,6 +208,11 @@ NTSTATUS NTAPI FwpsStreamInjectAsync0(HANDLE handle, HANDLE context, UINT32 flag
 {
     struct injector *injector;
     (void)context;
+    for (const NET_BUFFER_LIST *nbl = list; nbl; nbl = nbl->Next)
+        if (nbl_block_of(nbl) && nbl_block_of(nbl)->flying) {
+            contract_broken("W245", "FwpsStreamInjectAsync0", "a NET_BUFFER_LIST was injected before and its completionFn has not run: it is the stack's until then");
+            return STATUS_INVALID_PARAMETER;
+        }
     if (flags)
         contract_broken("W247", "FwpsStreamInjectAsync0", "the flags are 0x%x: they are reserved, 0 is wanted", flags);
     if (!complete) /* W276 */
@@ -227,6 +234,8 @@ NTSTATUS NTAPI FwpsStreamInjectAsync0(HANDLE handle, HANDLE context, UINT32 flag
         struct completion *made = mem_alloc(sizeof *made);
         next = nbl->Next;
         nbl->Next = NULL;
+        if (nbl_block_of(nbl))
+            nbl_block_of(nbl)->flying = TRUE;
         *made = (struct completion){.nbl = nbl, .complete = complete, .context = complete_context, .injector = injector};
         if (next)
             inject_more(injector);
