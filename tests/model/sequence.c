@@ -11,6 +11,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "rig.h"
+#include "winsock.h"
 
 NTSTATUS NTAPI FwpmCalloutDeleteByKey0(HANDLE, const GUID *);
 NTSTATUS NTAPI FwpsCalloutUnregisterByKey0(const GUID *);
@@ -131,6 +132,7 @@ static void close_flow(int number)
     if (flow)
         flow_end(flow, "closed");
     flow_release(flow);
+    winsock_client_gone(&ports[number]); /* which stands for the process that has the flow's socket */
     last_port = last_port < 60000 ? (UINT16)(last_port + 1) : (UINT16)FIRST_PORT;
     ports[number] = last_port;
 }
@@ -179,8 +181,13 @@ static NTSTATUS send_as_proxy(const int *n)
     struct flow *of = flow_of(n[1]);
     size_t size = of ? redirect_blob(of, blob, sizeof blob) : 0;
     flow_release(of);
-    if (!redirect_set_for_next(ports[n[0]], IPPROTO_UDP, blob, size))
+    WFPMODEL_CALL call = {.op = WFPMODEL_SET_RECORDS, .family = FAMILY_V4, .protocol = IPPROTO_UDP};
+    WFPMODEL_ANSWER made;
+    winsock_call(&ports[n[0]], &call, blob, size, &made, NULL, 0);
+    if (made.error)
         return STATUS_UNSUCCESSFUL;
+    call = (WFPMODEL_CALL){.op = WFPMODEL_BIND, .family = FAMILY_V4, .protocol = IPPROTO_UDP, .endpoint = made.endpoint, .local_port = ports[n[0]]};
+    winsock_call(&ports[n[0]], &call, NULL, 0, &made, NULL, 0);
     send_datagram(n[0]);
     return STATUS_SUCCESS;
 }
