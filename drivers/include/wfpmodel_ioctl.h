@@ -34,10 +34,11 @@ enum WFPMODEL_OP {
     WFPMODEL_CONNECT = 4,       /* before a TCP connect: CONNECT_REDIRECT, AUTH_CONNECT; answers where to connect */
     WFPMODEL_DATAGRAM = 5,      /* before a UDP datagram, whose bytes follow: the same, FLOW_ESTABLISHED */
     WFPMODEL_CLOSE = 6,         /* after closesocket: ENDPOINT_CLOSURE, RESOURCE_RELEASE */
-    WFPMODEL_SET_RECORDS = 7,   /* bytes: redirect records for what the socket connects to */
+    WFPMODEL_SET_RECORDS = 7,   /* bytes: redirect records for what the socket connects to; none: no more */
     WFPMODEL_QUERY_RECORDS = 8, /* by the addresses of an accepted socket */
     WFPMODEL_QUERY_CONTEXT = 9,
-    WFPMODEL_PROMISCUOUS = 10   /* before SIO_RCVALL and its like, value: RESOURCE_ASSIGNMENT */
+    WFPMODEL_PROMISCUOUS = 10,  /* before SIO_RCVALL and its like, value: RESOURCE_ASSIGNMENT */
+    WFPMODEL_TAKE_RECORDS = 11  /* of the datagram that made a flow, by its addresses at the proxy, once: records, then context */
 };
 
 enum WFPMODEL_CALL_FLAGS {
@@ -70,7 +71,7 @@ typedef struct WFPMODEL_ANSWER {
     uint16_t remote_port;/* CONNECT */
     uint8_t  family;
     uint8_t  swallowed;  /* DATAGRAM: a callout has taken it: nothing is to be sent */
-    uint8_t  reserved[2];
+    uint16_t context_length; /* TAKE_RECORDS: of the bytes behind the records */
     uint8_t  local[16];
     uint8_t  remote[16];
 } WFPMODEL_ANSWER;

@@ -61,7 +61,8 @@ int redirect_query(SOCKET socket, unsigned long code, unsigned char *out, unsign
 int redirect_set(SOCKET socket, const unsigned char *records, unsigned long size);
 void redirect_describe(text_buffer *text, SOCKET socket);
 bool redirect_op(const char *op, json_request *request);
-/* service.c, driver.c, state.c, play.c */
+/* message.c, service.c, driver.c, state.c, play.c */
+bool message_op(const char *op, json_request *request);
 bool service_op(const char *op, json_request *request);
 bool driver_op(const char *op, json_request *request);
 bool state_op(const char *op, json_request *request);

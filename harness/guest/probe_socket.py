@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.guest.probe import ProbeClient, ProbeError
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeMessage:
+    """A datagram, and what came with it: empty where there was no such control message."""
+
+    data: bytes
+    peer: str
+    records: bytes  # IP_WFP_REDIRECT_RECORDS
+    context: bytes  # IP_WFP_REDIRECT_CONTEXT
 
 
 class _Handle:
@@ -153,3 +164,20 @@ class ProbeUdp(_Handle):
         """
         reply = self._probe.request("recv_from", seconds=seconds, socket=self.handle, timeout_ms=int(seconds * 1000))
         return bytes.fromhex(reply["hex"]), str(reply["peer"])
+
+    def receive_message(self, *, seconds: float = 10.0) -> ProbeMessage:
+        """The next datagram with the control messages of WSARecvMsg that redirection knows.
+
+        Raises ProbeError when none comes in time.
+        """
+        reply = self._probe.request("recv_message", seconds=seconds, socket=self.handle, timeout_ms=int(seconds * 1000))
+        return ProbeMessage(
+            data=bytes.fromhex(reply["hex"]),
+            peer=str(reply["peer"]),
+            records=bytes.fromhex(reply.get("records", "")),
+            context=bytes.fromhex(reply.get("context", "")),
+        )
+
+    def send_message(self, address: str, data: bytes, *, records: bytes) -> None:
+        """Send one datagram with redirect records as a control message of WSASendMsg."""
+        self._probe.request("send_message", socket=self.handle, address=address, hex=data.hex(), records=records.hex())

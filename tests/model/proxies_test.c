@@ -144,8 +144,59 @@ static void test_two_drivers(void)
     over(2, ids);
 }
 
+static WFPMODEL_ANSWER datagram(const void *client, uint64_t endpoint, UINT16 remote_port)
+{
+    WFPMODEL_CALL call = {.op = WFPMODEL_DATAGRAM, .process_id = GetCurrentProcessId(), .endpoint = endpoint, .family = FAMILY_V4,
+                          .protocol = IPPROTO_UDP, .remote_port = remote_port};
+    WFPMODEL_ANSWER answer;
+    put32(call.remote, SERVER);
+    winsock_call(client, &call, (const uint8_t *)"question", 8, &answer, NULL, 0);
+    return answer;
+}
+
+static uint64_t bound_datagrams(const void *client, UINT16 port)
+{
+    WFPMODEL_CALL call = {.op = WFPMODEL_BIND, .process_id = GetCurrentProcessId(), .family = FAMILY_V4, .protocol = IPPROTO_UDP, .local_port = port};
+    WFPMODEL_ANSWER answer;
+    winsock_call(client, &call, NULL, 0, &answer, NULL, 0);
+    return answer.endpoint;
+}
+
+static int take(UINT32 local, uint32_t *length, uint8_t out[512])
+{
+    WFPMODEL_CALL call = {.op = WFPMODEL_TAKE_RECORDS, .family = FAMILY_V4, .protocol = IPPROTO_UDP, .local_port = PROXY_A, .remote_port = 7920};
+    WFPMODEL_ANSWER answer;
+    put32(call.local, local);
+    put32(call.remote, SERVER);
+    winsock_call(proxy, &call, NULL, 0, &answer, out, 512);
+    *length = answer.length;
+    return answer.error;
+}
+
+static void test_datagrams(void)
+{
+    uint8_t records[512], other[512];
+    uint32_t size, none;
+    UINT32 ids[2];
+    WFPMODEL_ANSWER got;
+    start(1, ids);
+    datagram(program, bound_datagrams(program, 7920), 53);
+    EXPECT("W154 the datagram that makes a flow brings its redirect records", take(0, &size, records) == 0 && size > 8, TRUE);
+    EXPECT("W154 and no other does", take(0, &none, other), ERROR_NOT_FOUND);
+    uint64_t onward = bound_datagrams(proxy, 7921);
+    WFPMODEL_CALL set = {.op = WFPMODEL_SET_RECORDS, .endpoint = onward, .family = FAMILY_V4, .protocol = IPPROTO_UDP};
+    winsock_call(proxy, &set, records, size, &got, NULL, 0);
+    datagram(proxy, onward, 53);
+    EXPECT("W154 passed on, they tell whose it is", states[0][1] == BY_SELF && redirections == 1, TRUE);
+    winsock_call(proxy, &set, NULL, 0, &got, NULL, 0);
+    datagram(proxy, onward, 54);
+    EXPECT("W154 of that datagram's flow alone", states[0][2] == NOT_REDIRECTED && redirections == 2, TRUE);
+    over(1, ids);
+}
+
 void test_proxies(void)
 {
+    test_datagrams();
     test_handles();
     test_without_records();
     test_two_drivers();

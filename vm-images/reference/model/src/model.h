@@ -235,6 +235,7 @@ struct flow {
     BOOL many; /* to or from multicast or broadcast addresses */
     struct flow_context *contexts;
     struct redirect_records records;
+    volatile LONG records_taken; /* with its first datagram (W154) */
     void *driver_context; /* pool block to free at the end (localRedirectContext) */
     BOOL put_off;        /* it was held */
     volatile LONG held;   /* enum held: a callout put its authorization off */

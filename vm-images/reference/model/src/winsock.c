@@ -126,8 +126,8 @@ static int send_datagram(struct endpoint *endpoint, const WFPMODEL_CALL *call, c
 
 static int set_records(struct endpoint *endpoint, const uint8_t *bytes, size_t size)
 {
-    struct redirect_records records;
-    if (!records_parse(bytes, size, &records)) {
+    struct redirect_records records = {0};
+    if (size && !records_parse(bytes, size, &records)) {
         records_free(&records);
         return WSAEINVAL;
     }
@@ -159,6 +159,46 @@ static int query(const WFPMODEL_CALL *call, uint8_t *out, size_t room, WFPMODEL_
     answer->length = (uint32_t)need;
     flow_release(flow);
     return error;
+}
+
+/* Where a proxy that is bound to no address got it. */
+static struct flow *find_accepted(struct tuple t)
+{
+    struct flow *flow = flow_find_mapped(&t);
+    if (flow || !address_is_zero(&t.local))
+        return flow;
+    const struct address *own = wire_address(t.local.family);
+    t.local = t.local.family == FAMILY_V4 ? address_v4(INADDR_LOOPBACK) : (struct address){FAMILY_V6, {[15] = 1}};
+    flow = flow_find_mapped(&t);
+    if (flow || !own)
+        return flow;
+    t.local = *own;
+    return flow_find_mapped(&t);
+}
+
+/* What comes with the datagram that made a flow, and with no other (W154). Bytes in `out`. */
+static size_t take_records(const WFPMODEL_CALL *call, uint8_t *out, size_t room, WFPMODEL_ANSWER *answer)
+{
+    struct flow *flow = find_accepted((struct tuple){.protocol = IPPROTO_UDP, .local = call_address(call, call->local), .remote = call_address(call, call->remote),
+                                                     .local_port = call->local_port, .remote_port = call->remote_port});
+    size_t need = flow ? redirect_blob(flow, NULL, 0) : 0, size = 0;
+    if (!flow || !flow->records.count || InterlockedExchange(&flow->records_taken, 1)) {
+        answer->error = ERROR_NOT_FOUND;
+    } else {
+        const struct redirect_record *newest = &flow->records.record[flow->records.count - 1];
+        size = need + newest->context_size;
+        answer->length = (uint32_t)need;
+        answer->context_length = (uint16_t)newest->context_size;
+        if (size > room || newest->context_size > 0xffff) {
+            answer->error = ERROR_INSUFFICIENT_BUFFER;
+            size = 0;
+        } else {
+            redirect_blob(flow, out, need);
+            memcpy(out + need, newest->context, newest->context_size);
+        }
+    }
+    flow_release(flow);
+    return size;
 }
 
 static int bind_call(struct endpoint *endpoint, const WFPMODEL_CALL *call, WFPMODEL_ANSWER *answer)
@@ -216,6 +256,8 @@ size_t winsock_call(const void *client, const WFPMODEL_CALL *call, const uint8_t
         answer->error = query(call, out, room, answer);
         return answer->error ? 0 : answer->length;
     }
+    if (call->op == WFPMODEL_TAKE_RECORDS)
+        return take_records(call, out, room, answer);
     struct endpoint *endpoint = endpoint_open(client, call->endpoint, call->process_id, call->family, call->protocol, call->flags & WFPMODEL_RAW);
     if (!endpoint)
         return 0; /* not known any more: nothing to say against it */

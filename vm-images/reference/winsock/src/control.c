@@ -93,7 +93,7 @@ static int answered(int error, DWORD size, DWORD *got, OVERLAPPED *overlapped)
 int WSAAPI shim_WSAIoctl(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out, DWORD room, DWORD *got, OVERLAPPED *overlapped,
                          LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
-    static const GUID connect_ex = WSAID_CONNECTEX;
+    static const GUID connect_ex = WSAID_CONNECTEX, recv_msg = WSAID_WSARECVMSG;
     DWORD size = 0;
     int error;
     switch (shim_inert ? 0 : code) {
@@ -117,10 +117,15 @@ int WSAAPI shim_WSAIoctl(SOCKET socket, DWORD code, void *in, DWORD in_size, voi
         break;
     }
     int result = WSAIoctl(socket, code, in, in_size, out, room, got, overlapped, routine);
-    if (!result && !shim_inert && code == SIO_GET_EXTENSION_FUNCTION_POINTER && in_size >= sizeof connect_ex && room >= sizeof(void *) &&
-        !memcmp(in, &connect_ex, sizeof connect_ex)) {
+    if (result || shim_inert || code != SIO_GET_EXTENSION_FUNCTION_POINTER || in_size < sizeof connect_ex || room < sizeof(void *))
+        return result;
+    if (!memcmp(in, &connect_ex, sizeof connect_ex)) {
         memcpy(&wine_connect_ex, out, sizeof wine_connect_ex);
         LPFN_CONNECTEX ours = shim_connect_ex;
+        memcpy(out, &ours, sizeof ours);
+    } else if (!memcmp(in, &recv_msg, sizeof recv_msg)) {
+        memcpy(&wine_recv_msg, out, sizeof wine_recv_msg);
+        LPFN_WSARECVMSG ours = shim_recv_msg;
         memcpy(out, &ours, sizeof ours);
     }
     return result;

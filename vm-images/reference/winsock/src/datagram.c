@@ -70,7 +70,7 @@ static int instead(int error, const WSABUF *buffers, DWORD count, DWORD *sent, O
     return 0;
 }
 
-static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers, DWORD count, shim_address *to)
+static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers, DWORD count, const WSABUF *records, shim_address *to)
 {
     WFPMODEL_CALL call;
     WFPMODEL_ANSWER answer;
@@ -81,9 +81,17 @@ static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers
     uint8_t *bytes = gather(buffers, count, &size);
     if (!bytes)
         return 0; /* too long: the send says so */
+    WFPMODEL_CALL set;
+    engine_call(&set, s, WFPMODEL_SET_RECORDS);
+    if (records)
+        engine_ask(s, &set, records->buf, records->len, &answer);
     engine_call(&call, s, WFPMODEL_DATAGRAM);
     call_remote(&call, remote);
     bool asked = engine_ask(s, &call, bytes, size, &answer);
+    if (records) { /* they are of this datagram alone */
+        WFPMODEL_ANSWER done;
+        engine_ask(s, &set, NULL, 0, &done);
+    }
     shim_free(bytes);
     if (!asked || answer.error)
         return asked ? answer.error : 0;
@@ -95,7 +103,7 @@ static int ask(shim_socket *s, const shim_address *remote, const WSABUF *buffers
     return 0;
 }
 
-int datagram_ask(SOCKET socket, const struct sockaddr **name, int *length, const WSABUF *buffers, DWORD count, struct sockaddr_in6 *other)
+int datagram_ask(SOCKET socket, const struct sockaddr **name, int *length, const WSABUF *buffers, DWORD count, struct sockaddr_in6 *other, const WSABUF *records)
 {
     shim_address remote = {0}, to;
     shim_socket *s = *name ? socket_of(socket) : socket_find(socket);
@@ -111,7 +119,7 @@ int datagram_ask(SOCKET socket, const struct sockaddr **name, int *length, const
     }
     to = remote;
     if (there && !asked_before(s, &remote, &to))
-        error = ask(s, &remote, buffers, count, &to);
+        error = ask(s, &remote, buffers, count, records, &to);
     if (there && !error && *name && !address_same(&to, &remote)) {
         *length = address_write(other, s->family, &to, *name);
         *name = (const struct sockaddr *)other;
@@ -124,7 +132,7 @@ int WSAAPI shim_WSASendTo(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *se
                           OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
     struct sockaddr_in6 other;
-    int error = datagram_ask(socket, &name, &length, buffers, count, &other);
+    int error = datagram_ask(socket, &name, &length, buffers, count, &other, NULL);
     if (error)
         return instead(error, buffers, count, sent, overlapped);
     return WSASendTo(socket, buffers, count, sent, flags, name, length, overlapped, routine);
@@ -140,7 +148,7 @@ int WSAAPI shim_sendto(SOCKET socket, const char *data, int size, int flags, con
 {
     struct sockaddr_in6 other;
     WSABUF buffer = {(ULONG)size, (char *)data};
-    int error = size < 0 ? 0 : datagram_ask(socket, &name, &length, &buffer, 1, &other);
+    int error = size < 0 ? 0 : datagram_ask(socket, &name, &length, &buffer, 1, &other, NULL);
     if (error)
         return instead(error, &buffer, 1, NULL, NULL) ? SOCKET_ERROR : size;
     return sendto(socket, data, size, flags, name, length);
@@ -160,9 +168,19 @@ int WSAAPI shim_WSASendMsg(SOCKET socket, WSAMSG *message, DWORD flags, DWORD *s
         return WSASendMsg(socket, message, flags, sent, overlapped, routine);
     copy = *message;
     const struct sockaddr *name = copy.name;
-    int error = datagram_ask(socket, &name, &copy.namelen, copy.lpBuffers, copy.dwBufferCount, &other);
-    if (error)
-        return instead(error, copy.lpBuffers, copy.dwBufferCount, sent, overlapped);
+    WSABUF records;
+    uint8_t *control = copy.Control.buf && copy.Control.len ? shim_alloc(copy.Control.len) : NULL;
+    bool found = control && records_split(&copy, control, &records);
+    int error = datagram_ask(socket, &name, &copy.namelen, copy.lpBuffers, copy.dwBufferCount, &other, found ? &records : NULL);
+    int result = error ? instead(error, copy.lpBuffers, copy.dwBufferCount, sent, overlapped) : 0;
     copy.name = (struct sockaddr *)name;
-    return WSASendMsg(socket, &copy, flags, sent, overlapped, routine);
+    if (!error && found && !copy.Control.len) { /* Wine's knows no message without control messages */
+        result = WSASendTo(socket, copy.lpBuffers, copy.dwBufferCount, sent, flags, copy.name, copy.namelen, overlapped, routine);
+    } else if (!error) {
+        result = WSASendMsg(socket, &copy, flags, sent, overlapped, routine);
+    }
+    error = WSAGetLastError();
+    shim_free(control);
+    WSASetLastError(error);
+    return result;
 }

@@ -4,7 +4,7 @@
  * \\.\WfpModel first, and behaves as Wine does where there is no engine or it does not answer in time.
  *
  * main.c the library; engine.c the device; table.c what is known of each socket; address.c; calls.c bind to closesocket;
- * datagram.c what sends; control.c WSAIoctl and the functions that it hands out.
+ * datagram.c what sends; message.c control messages; control.c WSAIoctl and the functions that it hands out.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -70,7 +70,12 @@ int connect_ask(shim_socket *socket, const shim_address *remote, shim_address *t
 enum { SWALLOWED = -1 };
 /* datagram.c: asked before a datagram; Winsock error, 0, or SWALLOWED: nothing is to be sent. `name` may be replaced by `other`. */
 int datagram_ask(SOCKET socket, const struct sockaddr **name, int *length, const WSABUF *buffers, DWORD count,
-                 struct sockaddr_in6 *other);
+                 struct sockaddr_in6 *other, const WSABUF *records);
+
+/* message.c: redirect records as control messages. */
+extern LPFN_WSARECVMSG wine_recv_msg; /* set before shim_recv_msg is handed out */
+INT PASCAL shim_recv_msg(SOCKET socket, WSAMSG *message, DWORD *got, OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine);
+bool records_split(WSAMSG *message, uint8_t *room, WSABUF *records); /* takes them out of a copy of the control messages; room: Control.len */
 
 void *shim_alloc(size_t size); /* zeroed; NULL when there is none */
 void shim_free(void *block);
