@@ -31,11 +31,12 @@
 #define TAG 0x6f636677u /* 'wfco' in a dump */
 #define SLOTS 2
 #define NO_FIELD 0xFFFF
-#define LAYERS 36
+#define LAYERS 38
 #define DRAIN_MAX_MS 60000u
 
 enum {
     LAYER_MAC,
+    LAYER_FORWARD, /* local is the source, remote the destination */
     LAYER_IPPACKET,
     LAYER_TRANSPORT,
     LAYER_DATAGRAM,
@@ -78,7 +79,7 @@ typedef struct DRIVER {
     DEVICE_OBJECT *device;
     HANDLE engine;
     HANDLE redirect;
-    HANDLE network[2], transport, stream; /* injection handles: network for IPv4 and IPv6 */
+    HANDLE network[2], transport, stream, forward; /* injection handles: network for IPv4 and IPv6 */
     HANDLE layer2;                /* NULL where the layer 2 driver is not ready */
     NDIS_HANDLE ndis, pool;
     KEVENT control;               /* one IOCTL at a time that changes anything; a lock that keeps PASSIVE_LEVEL */

@@ -51,6 +51,7 @@ void inject_leave(void)
 FWPS_PACKET_INJECTION_STATE inject_state(const LAYER *layer, const NET_BUFFER_LIST *list)
 {
     HANDLE handle = layer->kind == LAYER_MAC        ? driver.layer2
+                    : layer->kind == LAYER_FORWARD  ? driver.forward
                     : layer->kind == LAYER_IPPACKET ? driver.network[layer->family == 6]
                                                     : driver.transport;
     return !handle ? FWPS_PACKET_NOT_INJECTED : FwpsQueryPacketInjectionState0(handle, list, NULL);
@@ -130,6 +131,9 @@ static NTSTATUS send_job(JOB *job)
     case WFPCALLOUT_INJECT_TRANSPORT_SEND:
         return FwpsInjectTransportSendAsync1(driver.transport, NULL, job->endpoint, 0, &job->arguments, family,
                                              job->compartment, job->list, completed, job);
+    case WFPCALLOUT_INJECT_FORWARD:
+        return FwpsInjectForwardAsync0(driver.forward, NULL, 0, family, job->compartment, job->interface_index, job->list,
+                                       completed, job);
     case WFPCALLOUT_INJECT_MAC_SEND:
         return driver.layer2 ? FwpsInjectMacSendAsync0(driver.layer2, NULL, 0, job->layer, job->interface_index, job->port,
                                                        job->list, completed, job)
@@ -304,6 +308,8 @@ NTSTATUS injection_create(void)
         status = FwpsInjectionHandleCreate0(AF_INET, FWPS_INJECTION_TYPE_NETWORK, &driver.network[0]);
     if (NT_SUCCESS(status))
         status = FwpsInjectionHandleCreate0(AF_INET6, FWPS_INJECTION_TYPE_NETWORK, &driver.network[1]);
+    if (NT_SUCCESS(status))
+        status = FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_FORWARD, &driver.forward);
     /* Without layer 2 the driver does all the rest. */
     if (NT_SUCCESS(status) && !NT_SUCCESS(FwpsInjectionHandleCreate0(AF_UNSPEC, FWPS_INJECTION_TYPE_L2, &driver.layer2)))
         driver.layer2 = NULL;
@@ -336,7 +342,8 @@ static void close_entrance(void)
 /* Each destroy waits for the injections of its handle; what is still queued has to be injected first. */
 void injection_destroy(void)
 {
-    HANDLE *handles[] = {&driver.transport, &driver.stream, &driver.network[0], &driver.network[1], &driver.layer2};
+    HANDLE *handles[] = {&driver.transport, &driver.stream, &driver.network[0], &driver.network[1], &driver.forward,
+                         &driver.layer2};
     ULONG i;
 
     close_entrance();

@@ -64,6 +64,10 @@ static NTSTATUS fill_path(TRAFFIC *traffic, JOB *job)
         job->path = traffic->inbound ? WFPCALLOUT_INJECT_MAC_RECEIVE : WFPCALLOUT_INJECT_MAC_SEND;
         return STATUS_SUCCESS;
     }
+    if (layer->kind == LAYER_FORWARD) {
+        job->path = WFPCALLOUT_INJECT_FORWARD;
+        return STATUS_SUCCESS;
+    }
     if (layer->kind == LAYER_IPPACKET) {
         job->path = traffic->inbound ? WFPCALLOUT_INJECT_NETWORK_RECEIVE : WFPCALLOUT_INJECT_NETWORK_SEND;
         return STATUS_SUCCESS;
@@ -206,7 +210,7 @@ NTSTATUS inject_bytes(const WFPCALLOUT_INJECT *request, const UINT8 *bytes)
 {
     NTSTATUS status;
 
-    if (request->path < WFPCALLOUT_INJECT_NETWORK_SEND || request->path > WFPCALLOUT_INJECT_MAC_RECEIVE ||
+    if (request->path < WFPCALLOUT_INJECT_NETWORK_SEND || request->path > WFPCALLOUT_INJECT_FORWARD ||
         (request->family != 4 && request->family != 6))
         return STATUS_INVALID_PARAMETER;
     if (!inject_enter())

@@ -54,9 +54,10 @@ static void add_address(CONDITIONS *out, const LAYER *layer, const GUID *field, 
 void conditions_build(CONDITIONS *out, const LAYER *layer, UINT8 protocol, const UINT8 *local, const UINT8 *remote,
                       UINT16 local_port, UINT16 remote_port)
 {
+    BOOLEAN forward = layer->kind == LAYER_FORWARD;
     RtlZeroMemory(out, sizeof *out);
-    add_address(out, layer, &FWPM_CONDITION_IP_LOCAL_ADDRESS, local, 0);
-    add_address(out, layer, &FWPM_CONDITION_IP_REMOTE_ADDRESS, remote, 1);
+    add_address(out, layer, forward ? &FWPM_CONDITION_IP_SOURCE_ADDRESS : &FWPM_CONDITION_IP_LOCAL_ADDRESS, local, 0);
+    add_address(out, layer, forward ? &FWPM_CONDITION_IP_DESTINATION_ADDRESS : &FWPM_CONDITION_IP_REMOTE_ADDRESS, remote, 1);
     if (protocol && layer->protocol != NO_FIELD) {
         add_condition(out, &FWPM_CONDITION_IP_PROTOCOL, FWP_UINT8);
         out->conditions[out->count - 1].conditionValue.uint8 = protocol;
@@ -88,7 +89,7 @@ static BOOLEAN fits(const LAYER *layer, const WFPCALLOUT_RULE *rule)
     case WFPCALLOUT_ACTION_PEND_CLASSIFY:
         return layer->kind == LAYER_REDIRECT || layer->kind == LAYER_ALE;
     case WFPCALLOUT_ACTION_REINJECT:
-        return packets || layer->kind == LAYER_MAC;
+        return packets || layer->kind == LAYER_MAC || layer->kind == LAYER_FORWARD;
     case WFPCALLOUT_ACTION_REWRITE:
         return packets;
     case WFPCALLOUT_ACTION_REPLACE:

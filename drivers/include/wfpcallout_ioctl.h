@@ -139,6 +139,7 @@ enum WFPCALLOUT_INJECT_PATH {
     WFPCALLOUT_INJECT_TRANSPORT_RECEIVE = 4,/* bytes = IP packet */
     WFPCALLOUT_INJECT_MAC_SEND = 5,         /* bytes = Ethernet frame */
     WFPCALLOUT_INJECT_MAC_RECEIVE = 6,      /* bytes = Ethernet frame */
+    WFPCALLOUT_INJECT_FORWARD = 7,          /* bytes = IP packet; interface_index = the one it is to leave by */
     /* not by IOCTL_WFPCALLOUT_INJECT; in events alone: */
     WFPCALLOUT_INJECT_STREAM = 16,          /* FwpsStreamInjectAsync0 */
     WFPCALLOUT_INJECT_STREAM_CONTINUE = 17  /* FwpsStreamContinue0 */

@@ -75,12 +75,16 @@ class ManagementSettings(_Section):
 
 
 class NetworkSettings(_Section):
-    """Addresses on the first test NIC; the gateway is a station that the harness plays."""
+    """Addresses on the first test NIC; the gateway is a station that the harness plays.
+
+    `forward_ipv4` is the guest's address on its second test NIC, into whose network it forwards.
+    """
 
     ipv4: ipaddress.IPv4Interface
     ipv4_gateway: ipaddress.IPv4Address
     ipv6: ipaddress.IPv6Interface | None = None
     ipv6_gateway: ipaddress.IPv6Address | None = None
+    forward_ipv4: ipaddress.IPv4Interface | None = None
 
     @model_validator(mode="after")
     def _gateway_is_on_link(self) -> Self:

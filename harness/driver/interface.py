@@ -92,6 +92,7 @@ class InjectPath(IntEnum):
     TRANSPORT_RECEIVE = 4
     MAC_SEND = 5
     MAC_RECEIVE = 6
+    FORWARD = 7
     STREAM = 16
     STREAM_CONTINUE = 17
 

@@ -41,8 +41,12 @@ class Fence:
     def __init__(
         self, stations: Sequence[Pinger], driver: Drainer | None, trace: Trace, alarm: Callable[[], None] | None = None
     ) -> None:
-        self._stations, self._driver, self._trace = stations, driver, trace
+        self._stations, self._driver, self._trace = list(stations), driver, trace
         self._alarm = alarm
+
+    def widen(self, *stations: Pinger) -> None:
+        """From now on the round trips of these follow, in this order: for what goes from one link to another."""
+        self._stations += stations
 
     def __call__(self, *, seconds: float = 20.0) -> None:
         """Return when everything that was set off before has happened and been recorded.

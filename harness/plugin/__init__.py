@@ -14,6 +14,7 @@ import pytest
 
 from harness.plugin.fixtures import (
     driver,
+    far,
     fence,
     guest,
     host,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "driver",
+    "far",
     "fence",
     "guest",
     "host",

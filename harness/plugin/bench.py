@@ -43,6 +43,7 @@ from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_m
 from harness.images import Image, ensure
 from harness.link import StreamLink
 from harness.plugin.dumps import fetch_dumps
+from harness.plugin.far import FarLink
 from harness.plugin.options import RunOptions
 from harness.steps import note, step
 from harness.traffic import Stations
@@ -65,6 +66,7 @@ class Bench(Protocol):
     facts: dict[str, object]
     link: StreamLink
     stations: Stations
+    far: FarLink | None
     serial_log: Path
     driver_file: Path | None
 
@@ -116,9 +118,19 @@ class Bench(Protocol):
 class GuestBench:
     """The bench on a machine of our own."""
 
-    def __init__(self, options: RunOptions, profile: Profile, image: Image, machine: Machine, link: StreamLink) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        profile: Profile,
+        image: Image,
+        machine: Machine,
+        link: StreamLink,
+        *,
+        far: FarLink | None = None,
+    ) -> None:
         self.options = options
         self.link = link
+        self.far = far
         self.machine = machine
         self.serial_log = machine.serial_log
         products = build_all()
@@ -161,14 +173,17 @@ class GuestBench:
         """Let go of the guest."""
         self._guest_stack.close()
         self.stations.close()
+        if self.far is not None:
+            self.far.stations.close()
 
     def fresh(self) -> None:
         """Put the guest back to the state in which the bench was opened; the driver's ring is empty then."""
-        self.stations.reset()
+        self._forget_traffic()
         done = self.machine.revert(_SNAPSHOT)
         self._serial_mark = self.serial_size()
         if done.way is Way.IN_PLACE:
-            self.link.drain(Deadline(_ANSWER_SECONDS))
+            for link in self._links():
+                link.drain(Deadline(_ANSWER_SECONDS))
             self.guest.reverted()
             self.probe.hello()
             return
@@ -179,7 +194,7 @@ class GuestBench:
     def tidy(self) -> None:
         """Undo what a scenario set up, without putting the guest back."""
         self.probe.close_all()
-        self.stations.reset()
+        self._forget_traffic()
         self.probe.request("drv_close")
         self.service.stop()  # its dynamic session goes with it, and with that every object it added
         self.service.start()
@@ -275,7 +290,8 @@ class GuestBench:
         self._prepare(deploy_driver=deploy_driver)
 
     def _connect(self, *, seconds: float = _ANSWER_SECONDS * 3) -> None:
-        self.link.accept(Deadline(_ANSWER_SECONDS))
+        for link in self._links():
+            link.accept(Deadline(_ANSWER_SECONDS))
         kind = str(self._profile.kind)
         self.guest = self._guest_stack.enter_context(open_guest(self.machine, self._image.secrets, kind=kind))
         with step("wait for WinRM"):
@@ -300,6 +316,16 @@ class GuestBench:
         self.facts["control"] = "wfpcallout" if self.control is not None else "none"
         with step("wait for the test NIC"):
             self.stations.ping(Deadline(_ANSWER_SECONDS))
+            if self.far is not None:
+                self.far.ping(Deadline(_ANSWER_SECONDS))  # the guest knows whom to forward to from here on
+
+    def _links(self) -> list[StreamLink]:
+        return [self.link] if self.far is None else [self.link, self.far.link]
+
+    def _forget_traffic(self) -> None:
+        self.stations.reset()
+        if self.far is not None:
+            self.far.stations.reset()
 
     def _reboot(self) -> None:
         with self.machine.expect_reboot():
@@ -356,9 +382,13 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
     with ExitStack() as stack:
         image = ensure(profile.name)
         link = stack.enter_context(StreamLink.listen())
-        nic = NicSpec(model=options.nic or profile.machine.nics[0], link_port=link.port)
-        machine = stack.enter_context(open_machine(profile, image, run_dir=options.out.absolute(), nics=[nic]))
-        bench = GuestBench(options, profile, image, machine, link)
+        nics = [NicSpec(model=options.nic or profile.machine.nics[0], link_port=link.port)]
+        far = None
+        if profile.network.forward_ipv4 is not None and len(profile.machine.nics) > 1:
+            far = FarLink(stack.enter_context(StreamLink.listen()), profile.network.forward_ipv4, guest_mac=nic_mac(1))
+            nics.append(NicSpec(model=profile.machine.nics[1], link_port=far.link.port))
+        machine = stack.enter_context(open_machine(profile, image, run_dir=options.out.absolute(), nics=nics))
+        bench = GuestBench(options, profile, image, machine, link, far=far)
         stack.callback(bench.close)
         bench.open()
         yield bench

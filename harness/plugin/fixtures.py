@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.link import Link
     from harness.link.impair import TcpImpairment
     from harness.plugin.bench import Bench
+    from harness.plugin.far import Far
     from harness.plugin.options import RunOptions
     from harness.plugin.recording import Scene
     from harness.trace import Trace
@@ -123,6 +124,21 @@ def fence(scene: Scene) -> Fence:
     Of a driver without the control interface only what it does in line is: its own threads cannot be asked.
     """
     return scene.fence
+
+
+@pytest.fixture
+def far(scene: Scene) -> Iterator[Far]:
+    """The second link, behind which the guest forwards: far.stations, far.witness; the fence covers both links."""
+    from harness.plugin.far import Far
+    from harness.witness import Witness
+
+    bench = scene.bench
+    if bench.far is None:
+        pytest.skip(f"the guest '{bench.facts['guest']}' has one test NIC, and forwarding needs two")
+    with Witness(bench.far.link, scene.folder.far_frames) as witness:
+        # There, and what came from there, and what was injected on the way.
+        scene.fence.widen(bench.far, bench.stations)
+        yield Far(stations=bench.far.stations, witness=witness)
 
 
 def _control(scene: Scene) -> DriverControl:

@@ -36,6 +36,11 @@ class ScenarioFolder:
         return self.path / "frames.pcapng"
 
     @property
+    def far_frames(self) -> Path:
+        """The capture of the second link, of a scenario that uses it."""
+        return self.path / "far-frames.pcapng"
+
+    @property
     def timeline(self) -> Path:
         """Frames, events and steps in one order."""
         return self.path / "timeline.txt"

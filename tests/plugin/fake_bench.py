@@ -59,6 +59,7 @@ class FakeBench:
         self.stations = FakeStations()
         self.control = FakeControl(self) if options.driver is None else None
         self.facts["control"] = "none" if self.control is None else "wfpcallout"
+        self.far = None
         self.guest = self.machine = self.service = self.probe = SimpleNamespace()
         self.serial_log = Path(options.out) / "serial.log"
         self.serial_log.write_text("booted\n")

@@ -54,7 +54,7 @@ def prepare(**given: Any) -> None:
     bench.options = options(**given)
     bench.package = SimpleNamespace(path=Path("x.sys"))
     bench.guest = SimpleNamespace(probe=SimpleNamespace)
-    bench.stations = SimpleNamespace(ping=lambda deadline: None)
+    bench.stations, bench.far = SimpleNamespace(ping=lambda deadline: None), None
     bench._probe_path, bench.facts = Path("p.exe"), {}
     bench.serial_log = Path("serial.log")
     bench._prepare(deploy_driver=True)

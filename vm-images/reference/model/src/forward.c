@@ -79,11 +79,34 @@ BOOL forward_injected(struct packet *packet)
     return known;
 }
 
+/* Who asks for the guest's address at the second interface is answered here, behind all that it sent before. */
+static void answer_arp(const uint8_t *frame, size_t length)
+{
+    enum { ARP = 0x0806, ARP_SIZE = 28, OPERATION = 6, SENDER = 8, TARGET = 18, TARGET_IP = 24, REQUEST = 1, REPLY = 2 };
+    const uint8_t *arp = frame + ETHERNET;
+    uint8_t answer[ETHERNET + ARP_SIZE];
+    if (length < sizeof answer || get16(frame + 12) != ARP || get16(arp + OPERATION) != REQUEST ||
+        memcmp(arp + TARGET_IP, wire.second.network.bytes, 4))
+        return;
+    memcpy(answer, frame, sizeof answer);
+    memcpy(answer, frame + 6, 6);
+    memcpy(answer + 6, wire.second.mac, 6);
+    put16(answer + ETHERNET + OPERATION, REPLY);
+    memcpy(answer + ETHERNET + TARGET, arp + SENDER, 10);
+    memcpy(answer + ETHERNET + SENDER, wire.second.mac, 6);
+    memcpy(answer + ETHERNET + SENDER + 6, arp + TARGET_IP, 4);
+    wire.second.to_link(answer, sizeof answer);
+}
+
 void stack_from_second(const uint8_t *frame, size_t length)
 {
     struct packet *packet = packet_new(frame, length, FALSE);
-    if (!packet)
+    if (!packet) {
+        if (length >= ETHERNET)
+            memcpy(wire.second.peer_mac, frame + 6, 6);
+        answer_arp(frame, length);
         return;
+    }
     if (is_beyond(&packet->tuple.local) || wire_is_guest(&packet->tuple.local)) {
         packet_free(packet); /* the guest itself has no business at its second interface */
         return;

@@ -20,7 +20,7 @@ enum {
 };
 enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_APPEND_ = 02000 };
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
-enum { SIOCGIFADDR_ = 0x8915, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
+enum { SIOCGIFADDR_ = 0x8915, SIOCGIFNETMASK_ = 0x891b, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
 enum { SOL_SOCKET_ = 1, SO_ACCEPTCONN_ = 30, SO_PROTOCOL_ = 38, AF_INET6_ = 10 };
 enum { AF_INET_ = 2, AF_PACKET_ = 17, SOCK_STREAM_ = 1, SOCK_DGRAM_ = 2, SOCK_RAW_ = 3, PACKET_OUTGOING_ = 4 };
 enum { SOL_PACKET_ = 263, PACKET_IGNORE_OUTGOING_ = 23, ETH_P_ALL_BE = 0x0300 };
@@ -195,6 +195,29 @@ unsigned linux_interface_addresses(const char *name, int *index, struct address 
         *index = guest_link = request.u.index;
     linux_close(socket);
     return found + addresses_v6(name, out + found, room - found);
+}
+
+int linux_interface_network(const char *name, struct address *own, unsigned *prefix, uint8_t mac[6])
+{
+    struct ifreq_ address = {0}, mask = {0}, hardware = {0};
+    int64_t socket = CALL(SYS_SOCKET, AF_INET_, SOCK_DGRAM_, 0);
+    int known = 0;
+    if (socket < 0)
+        return 0;
+    name_copy(address.name, name);
+    name_copy(mask.name, name);
+    name_copy(hardware.name, name);
+    if (CALL(SYS_IOCTL, socket, SIOCGIFADDR_, (intptr_t)&address) >= 0 && CALL(SYS_IOCTL, socket, SIOCGIFNETMASK_, (intptr_t)&mask) >= 0 &&
+        CALL(SYS_IOCTL, socket, SIOCGIFHWADDR_, (intptr_t)&hardware) >= 0) {
+        *own = address_of(FAMILY_V4, address.u.address.data + 2);
+        *prefix = 0;
+        for (int i = 2; i < 6; i++)
+            *prefix += (unsigned)__builtin_popcount(mask.u.address.data[i]);
+        memcpy(mac, hardware.u.address.data, 6);
+        known = 1;
+    }
+    linux_close(socket);
+    return known;
 }
 
 static int64_t bound_to_link(const char *name, uint16_t protocol, int *index)

@@ -22,6 +22,7 @@ int64_t linux_packet_socket(const char *name, int *index);                 /* fd
 int64_t linux_send_socket(const char *name);                               /* of the same kind, but deaf */
 int64_t linux_receive(int64_t fd, void *buffer, size_t size, int *outgoing); /* from a packet socket */
 unsigned linux_interface_addresses(const char *name, int *index, struct address *out, unsigned room); /* how many it has */
+int linux_interface_network(const char *name, struct address *own, unsigned *prefix, uint8_t mac[6]); /* IPv4; 0: it has none */
 uint64_t linux_monotonic_ms(void);
 
 struct linux_socket { /* ports in host order, 0 where it has none; a dual-stack socket's IPv4 addresses are IPv4 */

@@ -427,7 +427,7 @@ enum { GUEST_ADDRESSES = 8 };
 enum stack_start { START_STACK, START_TRANSPORT, START_NETWORK, START_REASSEMBLED };
 struct second_interface { /* packets for its network are forwarded */
     void (*to_link)(const uint8_t *frame, size_t length); /* NULL: there is none */
-    struct address network;
+    struct address network; /* its own address there, which also answers ARP */
     unsigned prefix; /* bits */
     UINT32 index;
     uint8_t mac[6], peer_mac[6];

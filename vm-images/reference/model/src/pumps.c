@@ -7,12 +7,17 @@
 
 enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250 };
 
-static const char tap_name[] = "wfp0", nic_name[] = "test0";
-static int64_t tap = -1, nic = -1, loopback = -1;
+static const char tap_name[] = "wfp0", nic_name[] = "test0", second_name[] = "test1";
+static int64_t tap = -1, nic = -1, loopback = -1, second = -1;
 
 static void write_link(const uint8_t *frame, size_t length)
 {
     linux_write(nic, frame, length);
+}
+
+static void write_second(const uint8_t *frame, size_t length)
+{
+    linux_write(second, frame, length);
 }
 
 static void write_guest(const uint8_t *frame, size_t length)
@@ -60,6 +65,44 @@ static DWORD WINAPI pump_in(void *unused)
     wire.up = 0;
     model_log("the test NIC is gone: no frames reach the guest any more");
     return 0;
+}
+
+static DWORD WINAPI pump_second(void *unused)
+{
+    static uint8_t frame[FRAME_MAX]; /* by this thread */
+    int outgoing;
+    (void)unused;
+    for (;;) {
+        int64_t got = linux_receive(second, frame, sizeof frame, &outgoing);
+        if (got == -100) {
+            Sleep(20);
+            continue;
+        }
+        if (got <= 0)
+            break;
+        if (!outgoing)
+            stack_from_second(frame, (size_t)got);
+    }
+    model_log("the second test NIC is gone: nothing is forwarded any more");
+    return 0;
+}
+
+/* Where there is a second test NIC that has an address, packets for its network are forwarded there. */
+static BOOL open_second(void)
+{
+    int index = 0;
+    struct second_interface found = {0};
+    if (!linux_interface_network(second_name, &found.network, &found.prefix, found.mac))
+        return FALSE;
+    second = linux_packet_socket(second_name, &index);
+    if (second < 0) {
+        model_log("cannot open test NIC %s: errno %d; nothing is forwarded", second_name, (int)-second);
+        return FALSE;
+    }
+    found.index = (UINT32)index;
+    found.to_link = write_second;
+    wire.second = found;
+    return TRUE;
 }
 
 /* One line of /proc/net/tcp or udp: "sl local:port remote:port state ... inode". */
@@ -175,13 +218,16 @@ BOOL pumps_start(void)
     wire.owner = owner_of_socket;
     wire.listens = listening;
     wire.source = linux_source_for;
+    BOOL forwards = open_second();
     wire.up = 1;
     inject_start();
     stream_start();
     start_thread(tick);
     start_thread(pump_in);
+    if (forwards)
+        start_thread(pump_second);
     start_thread(pump_out);
-    model_log("filter engine runs between %s and %s", tap_name, nic_name);
+    model_log("filter engine runs between %s and %s%s%s", tap_name, nic_name, forwards ? ", and forwards to " : "", forwards ? second_name : "");
     return TRUE;
 }
 
