@@ -2,7 +2,7 @@
 #include "bad.h"
 
 #define AT_STREAM .layer = FWPS_LAYER_STREAM_V4, .key = &FWPM_LAYER_STREAM_V4
-enum { LONG_SEGMENT = 1400, MANY = 7000, FEW = 10, NO_STREAM_ACTION = 77 };
+enum { LONG_SEGMENT = 1000, MANY = 9000, FEW = 10, NO_STREAM_ACTION = 77 };
 
 static NET_BUFFER_LIST *kept;
 static HANDLE stream;
