@@ -5,7 +5,7 @@
 
 #include "linux.h"
 
-enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250 };
+enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250, SETTLED_MS = 200 };
 
 static const char tap_name[] = "wfp0", nic_name[] = "test0", second_name[] = "test1";
 static int64_t tap = -1, nic = -1, loopback = -1, second = -1;
@@ -113,7 +113,8 @@ struct endpoints {
 
 enum { TABLES = 4 };
 static const char *const endpoint_files[TABLES] = {"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"};
-static struct endpoints endpoints[TABLES]; /* by the tick thread */
+static struct endpoints endpoints[TABLES]; /* by the tick thread, as the next */
+static UINT64 read_at_ms;
 
 static void read_endpoints(struct endpoints *out, const char *path)
 {
@@ -166,6 +167,8 @@ static BOOL endpoint_exists(const struct flow *flow)
 {
     if (flow->protocol != IPPROTO_TCP && flow->protocol != IPPROTO_UDP)
         return TRUE;
+    if (flow->touched_ms + SETTLED_MS > read_at_ms) /* the tables may be older than its socket: this thread may have stood still */
+        return TRUE;
     const struct endpoints *table = &endpoints[flow->protocol == IPPROTO_TCP ? 0 : 2];
     if (!table[0].size && !table[1].size)
         return TRUE;
@@ -179,6 +182,7 @@ static DWORD WINAPI tick(void *unused)
         Sleep(TICK_MS);
         if (!flows_count())
             continue;
+        read_at_ms = now_ms();
         for (int i = 0; i < TABLES; i++)
             read_endpoints(&endpoints[i], endpoint_files[i]);
         flows_tick(endpoint_exists);
