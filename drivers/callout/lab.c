@@ -206,6 +206,7 @@ static NTSTATUS call_one(const WFPCALLOUT_LAB *call, UINT64 *value)
         injection_destroy();
         return injection_create();
     case WFPCALLOUT_LAB_CRASH: return ask_for_crash(call->action);
+    case WFPCALLOUT_LAB_FLOW_ABORT: return FwpsFlowAbort0(call->value);
     case WFPCALLOUT_LAB_CALLOUT_ADD:
     case WFPCALLOUT_LAB_FILTER_ADD:
     case WFPCALLOUT_LAB_FLOW_REMOVE_CONTEXT:

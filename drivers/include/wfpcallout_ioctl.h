@@ -195,7 +195,8 @@ enum WFPCALLOUT_LAB_OP {
     WFPCALLOUT_LAB_FLOW_REMOVE_CONTEXT = 14, /* value = flow id, layer, slot in `weight` */
     WFPCALLOUT_LAB_UNREGISTER_BUSY = 15,     /* layer, slot in `weight`: FwpsCalloutUnregisterById0 once; re-registered when it worked */
     WFPCALLOUT_LAB_RECREATE_INJECTION = 16,  /* destroy and create the driver's own injection handles (waits for pending ones) */
-    WFPCALLOUT_LAB_CRASH = 17                /* action = enum WFPCALLOUT_CRASH_PLACE: bugchecks the machine, there and then or later */
+    WFPCALLOUT_LAB_CRASH = 17,               /* action = enum WFPCALLOUT_CRASH_PLACE: bugchecks the machine, there and then or later */
+    WFPCALLOUT_LAB_FLOW_ABORT = 18           /* value = flow id */
 };
 
 enum WFPCALLOUT_CRASH_PLACE {

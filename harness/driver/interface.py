@@ -117,6 +117,7 @@ class LabOp(IntEnum):
     UNREGISTER_BUSY = 15
     RECREATE_INJECTION = 16
     CRASH = 17
+    FLOW_ABORT = 18
 
 
 class CrashPlace(IntEnum):

@@ -127,6 +127,10 @@ class Lab:
         """FwpsFlowRemoveContext0."""
         return self.call(LabOp.FLOW_REMOVE_CONTEXT, value=flow_id, layer=layer, weight=slot)
 
+    def flow_abort(self, flow_id: int) -> LabResult:
+        """FwpsFlowAbort0."""
+        return self.call(LabOp.FLOW_ABORT, value=flow_id)
+
     def unregister_busy(self, layer: str, *, slot: int = 0) -> LabResult:
         """FwpsCalloutUnregisterById0 on a callout of the driver itself, once; registered anew when it worked."""
         return self.call(LabOp.UNREGISTER_BUSY, layer=layer, weight=slot)

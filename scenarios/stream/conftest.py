@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
 from harness.driver.interface import StreamDirection
@@ -9,6 +12,7 @@ from harness.waiting import Deadline
 
 STATION = "198.51.100.5"
 SERVER = f"{STATION}:80"
+STATIONS = {4: STATION, 6: "2001:db8:99::5"}
 
 
 @pytest.fixture
@@ -17,13 +21,16 @@ def server(stations):
     return stations.add(STATION).tcp_listen(80)
 
 
-@pytest.fixture
-def converse(probe, server):
-    """Connect, send one way in pieces, close that way, and give back what the other end read until its end."""
+@dataclass(frozen=True)
+class Conversation:
+    """Both ends of a connection, the guest's first."""
 
-    def run(direction: StreamDirection, text: bytes, *, pieces: int) -> bytes:
-        client = probe.tcp_connect(SERVER, seconds=20).require()
-        connection = server.wait_for_connection(Deadline(20))
+    client: Any
+    connection: Any
+
+    def carry(self, direction: StreamDirection, text: bytes, *, pieces: int) -> bytes:
+        """Send one way in pieces, close that way, and give back what the other end read until its end."""
+        client, connection = self.client, self.connection
         if direction is StreamDirection.OUT:
             for at in range(0, len(text), pieces):
                 client.send(text[at : at + pieces])
@@ -41,4 +48,15 @@ def converse(probe, server):
         connection.wait_closed(Deadline(60))
         return read
 
-    return run
+
+@pytest.fixture
+def converse(probe, stations):
+    """Connect to the station of IPv4 or IPv6 (`version`)."""
+
+    def begin(version: int) -> Conversation:
+        address = STATIONS[version]
+        server = stations.add(address).tcp_listen(80)
+        client = probe.tcp_connect(f"[{address}]:80" if version == 6 else f"{address}:80", seconds=20).require()
+        return Conversation(client, server.wait_for_connection(Deadline(20)))
+
+    return begin

@@ -10,26 +10,33 @@ import pytest
 from harness.driver.interface import StreamDirection
 from harness.expect import expect
 
-SERVER = "198.51.100.5:80"
+SERVERS = {4: "198.51.100.5:80", 6: "[2001:db8:99::5]:80"}
 TABLE = tomllib.loads((Path(__file__).parent / "edits.toml").read_text())
 EDITS = {edit["id"]: edit for edit in TABLE["edit"]}
+WAYS = (StreamDirection.OUT, StreamDirection.IN)
+# Each edit goes both ways, one of them over IPv6: by turns this one and that one.
 CLEAN = [
-    pytest.param(edit["id"], way, id=f"{edit['id']}-{way.name.lower()}")
-    for edit in TABLE["edit"]
-    for way in (StreamDirection.OUT, StreamDirection.IN)
+    pytest.param(
+        edit["id"], way, version := 4 if (place + turn) % 2 else 6, id=f"{edit['id']}-{way.name.lower()}-ipv{version}"
+    )
+    for place, edit in enumerate(TABLE["edit"])
+    for turn, way in enumerate(WAYS)
     if edit.get("only", way.name.lower()) == way.name.lower()
 ]
 # The word lies across what fits into a segment, and once across pieces of any size.
-TEXT = b"".join(f"{number:05d} the secret of line {number} sec".encode() for number in range(200))
+TEXT = b"".join(
+    f"{number:05d} the {'secret' if number % 5 == 0 else 'number'} of line {number} sec".encode()
+    for number in range(200)
+)
 
 
-def apply(name: str, driver, way: StreamDirection) -> bytes:
+def apply(name: str, driver, way: StreamDirection, version: int) -> bytes:
     """Add the edit's rule for one direction; what is to become of TEXT."""
     edit = EDITS[name]
     arguments = {key: value.encode() if isinstance(value, str) else value for key, value in edit["arguments"].items()}
     if arguments.get("offset") == -1:
         arguments["offset"] = len(TEXT)
-    getattr(driver, f"stream_{edit['edit']}")(**arguments, remote=SERVER, direction=way)
+    getattr(driver, f"stream_{edit['edit']}")(**arguments, remote=SERVERS[version], direction=way)
     offset = arguments.get("offset", 0)
     match edit["edit"]:
         case "replace":
@@ -42,10 +49,10 @@ def apply(name: str, driver, way: StreamDirection) -> bytes:
             return TEXT
 
 
-def expect_the_edit(trace, name: str, way: StreamDirection) -> None:
+def expect_the_edit(trace, name: str, way: StreamDirection, version: int) -> None:
     """The driver says that it did what was asked, and that nothing it did was refused."""
     sign = "SEND" if way is StreamDirection.OUT else "RECEIVE"
-    expect(trace).some(kind="classify", layer="STREAM_V4", stream_flags=lambda flags: flags.startswith(sign))
+    expect(trace).some(kind="classify", layer=f"STREAM_V{version}", stream_flags=lambda flags: flags.startswith(sign))
     expect(trace).none(kind="inject", status=lambda status: status != "STATUS_SUCCESS")
     match EDITS[name]["edit"]:
         case "replace" | "remove" | "reinject":
@@ -59,30 +66,31 @@ def expect_the_edit(trace, name: str, way: StreamDirection) -> None:
 
 
 @pytest.mark.rule("W226", "W279", "W283", "W293", "W294")
-@pytest.mark.parametrize(("name", "way"), CLEAN)
-def test_each_end_reads_what_the_edit_makes(driver, converse, trace, fence, name, way):
+@pytest.mark.parametrize(("name", "way", "version"), CLEAN)
+def test_each_end_reads_what_the_edit_makes(driver, converse, trace, fence, name, way, version):
     """What the other end reads is exactly the edited stream, and it ends as it was closed."""
-    wanted = apply(name, driver, way)
+    wanted = apply(name, driver, way, version)
 
-    read = converse(way, TEXT, pieces=900)
+    read = converse(version).carry(way, TEXT, pieces=900)
     fence()
 
     expect(read).equals(wanted)
-    expect_the_edit(trace, name, way)
+    expect_the_edit(trace, name, way, version)
 
 
 @pytest.mark.rule("W279", "W283", "W296")
 @pytest.mark.parametrize("case", TABLE["worse"], ids=lambda case: f"{case['edit']}-{case['direction']}")
 def test_each_end_reads_it_over_a_bad_wire(driver, converse, impair, trace, fence, case):
     """Losses, repetitions and reorderings on the wire change nothing of what the other end reads."""
-    way = StreamDirection[case["direction"].upper()]
-    wanted = apply(case["edit"], driver, way)
+    way, version = StreamDirection[case["direction"].upper()], case["version"]
+    wanted = apply(case["edit"], driver, way, version)
+    conversation = converse(version)
     impairments = impair(**case["wire"])
 
-    read = converse(way, TEXT, pieces=case["pieces"])
+    read = conversation.carry(way, TEXT, pieces=case["pieces"])
     fence()
 
     expect(read).equals(wanted)
     for done, chance in (("lost", "lose"), ("repeated", "repeat"), ("swapped", "swap")):
         expect(any(getattr(one, done) for one in impairments)).equals(chance in case["wire"])
-    expect_the_edit(trace, case["edit"], way)
+    expect_the_edit(trace, case["edit"], way, version)

@@ -6,6 +6,7 @@ import pytest
 
 from harness.driver.interface import FilterAction, RuleFlag, StreamDirection
 from harness.expect import expect
+from harness.guest import ProbeError
 from harness.waiting import Deadline
 
 SERVER = "198.51.100.5:80"
@@ -137,6 +138,31 @@ def test_a_reset_is_indicated_and_arrives(driver, pair, trace, fence):
 
     expect(connection.error).equals("reset")
     expect(trace).some(kind="classify", layer="STREAM_V4", stream_flags="SEND|SEND_ABORT")
+
+
+@pytest.mark.rule("W198")
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "untouched"])
+def test_an_aborted_flow_is_reset_at_both_ends(driver, pair, trace, fence, edited):
+    """FwpsFlowAbort0 resets both ends of a connection, also of one whose stream is being edited."""
+    client, connection = pair
+    if edited:
+        driver.stream_insert(0, b"> ", remote=SERVER)
+    else:
+        driver.inspect("tcp", layer="OUTBOUND_TRANSPORT", remote=SERVER)
+    client.send(b"text")
+    expect(connection.receive(6 if edited else 4, Deadline(10))).equals(b"> text" if edited else b"text")
+    fence()
+    flow = trace.select("classify")[0].flow_id
+
+    aborted = driver.lab.flow_abort(flow)
+    connection.wait_closed(Deadline(10))
+    fence()
+
+    expect(aborted.name).equals("STATUS_SUCCESS")
+    expect(connection.error).equals("reset")
+    with pytest.raises(ProbeError):
+        client.send(b"to nobody")
+    expect(driver.lab.flow_abort(flow).ok).equals(False)
 
 
 @pytest.mark.rule("W296", "W299")

@@ -71,7 +71,8 @@ struct stage {
     struct seat *seats;
     struct chunks in[DIRECTIONS];
     size_t need[DIRECTIONS]; /* asked again once `in` holds so many */
-    BOOL fin_in[DIRECTIONS], fin_done[DIRECTIONS], fin_blocked[DIRECTIONS];
+    BOOL fin_in[DIRECTIONS], fin_done[DIRECTIONS];
+    BOOL fin_shown[DIRECTIONS]; /* somebody may be deciding on it, and have a thread inject it before that returns */
     BOOL deferred[DIRECTIONS];
     UINT32 deferred_by, deferred_flags;
     BOOL hard[DIRECTIONS]; /* the decision before left no right to the stages below (of no significance: W282) */

@@ -148,7 +148,7 @@ static struct seat *find_seat(struct stream *s, UINT32 callout, struct stage **s
 /* From outside classifyFn: allowed on a deferred stream, on one whose FIN is held back, and where every byte is blocked. */
 static void check_outside(struct seat *seat, const struct stage *stage, int d, UINT32 flags)
 {
-    if (stage->deferred[d] || stage->fin_blocked[d])
+    if (stage->deferred[d] || stage->fin_shown[d])
         return;
     if (seat->permitted[d]) /* W297 */
         contract_broken("W297", "FwpsStreamInjectAsync0", "callout %u injects out of band into a stream of which it permitted data inline", seat->callout_id);

@@ -400,10 +400,12 @@ static void indicate(struct stream *s, struct stage *stage, int d)
 {
     struct indication what = {0};
     BOOL data = stage->in[d].size != 0;
-    if (data)
+    if (data) {
         describe(&what, &stage->in[d], d);
-    else
+    } else {
+        stage->fin_shown[d] = TRUE;
         describe_empty(&what, d == GOING_OUT ? STREAM_SEND | STREAM_SEND_DISCONNECT : STREAM_RECEIVE | STREAM_RECEIVE_DISCONNECT);
+    }
     if (stage->fin_in[d])
         what.out_flags |= OUT_FLAG_NO_MORE_DATA;
     if (stage->in[d].size >= HOLD_MAX)
@@ -417,7 +419,6 @@ static void indicate(struct stream *s, struct stage *stage, int d)
         settle_data(s, stage, d, &decision, what.data.dataLength);
     } else {
         stage->fin_done[d] = TRUE;
-        stage->fin_blocked[d] = !decision.permit;
         if (decision.permit)
             stage_feed_fin(s, stage->next, d);
     }

@@ -68,7 +68,8 @@ static unsigned scale_of(const struct stream *s, int direction)
 static size_t segment_max(const struct stream *s, int direction)
 {
     size_t mss = s->side[!direction].mss;
-    mss = mss < 64 ? 64 : mss > MSS_MAX ? MSS_MAX : mss;
+    size_t most = WIRE_MTU - 20 - (s->tuple.local.family == FAMILY_V6 ? 40 : 20); /* whatever they say, or it is cut */
+    mss = mss < 64 ? 64 : mss > most ? most : mss;
     return mss - (uses_stamps(s) ? STAMP_OPTION : 0);
 }
 
