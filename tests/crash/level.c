@@ -7,7 +7,9 @@
 #include <ntddk.h>
 
 NTSTATUS NTAPI FwpsInjectionHandleCreate0(USHORT family, ULONG flags, HANDLE *handle);
-NTSTATUS NTAPI FwpsStreamContinue0(UINT64 flow, UINT32 callout, UINT16 layer, UINT32 flags);
+/* Nothing in the reference guest is a virtual switch. */
+NTSTATUS NTAPI FwpsInjectvSwitchEthernetIngressAsync0(HANDLE injection, HANDLE context, UINT32 flags, void *reserved, const void *vswitch,
+                                                      UINT32 port, UINT16 nic, void *lists, void *completed, HANDLE completion);
 
 NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry);
 NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
@@ -38,7 +40,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
     KeLowerIrql(irql);
     if (KeGetCurrentIrql() != PASSIVE_LEVEL)
         return (NTSTATUS)0xE0000005;
-    if (FwpsStreamContinue0(1, 2, 20, 0) != (NTSTATUS)0xC0000002) /* STATUS_NOT_IMPLEMENTED */
+    if (FwpsInjectvSwitchEthernetIngressAsync0(NULL, NULL, 0, NULL, NULL, 1, 0, NULL, NULL, NULL) != (NTSTATUS)0xC0000002) /* STATUS_NOT_IMPLEMENTED */
         return (NTSTATUS)0xE0000006;
     DbgPrint("levels are right");
     return STATUS_SUCCESS;

@@ -6,7 +6,7 @@
  *   manage.exe               every check
  *   manage.exe block ADDRESS adds a filter that blocks what is sent to that IPv4 address, and stays
  *   manage.exe callout ADDRESS adds a callout and a filter that asks it about connects to that address, and stays
- *   manage.exe allow         deletes the filter of either, and the callout if there is one
+ *   manage.exe allow         deletes the filter of either, and callout and sublayer if they are there
  *   manage.exe hold          adds a filter with the key below in a dynamic session, says "held", and never returns
  *
  * SPDX-License-Identifier: MIT
@@ -260,11 +260,15 @@ static int ask_callout(const char *address)
     HANDLE engine = open_engine(0, 0);
     FWPM_CALLOUT0 callout = {.calloutKey = callout_key, .displayData.name = L"a callout", .applicableLayer = auth_connect};
     check("callout", FwpmCalloutAdd0(engine, &callout, NULL, NULL), 0);
+    /* A callout that is to live beside IPsec is asked in a sublayer lighter than the default one (W237). */
+    FWPM_SUBLAYER0 sublayer = {.subLayerKey = sublayer_key, .displayData.name = L"a light sublayer", .weight = 0x1000};
+    check("sublayer", FwpmSubLayerAdd0(engine, &sublayer, NULL), 0);
     FWPM_FILTER_CONDITION0 condition = {.fieldKey = remote_address, .matchType = FWP_MATCH_EQUAL};
     condition.conditionValue.type = FWP_UINT32;
     condition.conditionValue.uint32 = ntohl(inet_addr(address));
     FWPM_FILTER0 f = filter_of(&filter_key);
     f.layerKey = auth_connect;
+    f.subLayerKey = sublayer_key;
     f.action.type = FWP_ACTION_CALLOUT_TERMINATING;
     f.action.calloutKey = callout_key;
     f.numFilterConditions = 1;
@@ -280,6 +284,8 @@ static int allow(void)
     check("delete", FwpmFilterDeleteByKey0(engine, &filter_key), 0);
     DWORD gone = FwpmCalloutDeleteByKey0(engine, &callout_key);
     check("callout", gone == (DWORD)FWP_E_CALLOUT_NOT_FOUND ? 0 : gone, 0);
+    gone = FwpmSubLayerDeleteByKey0(engine, &sublayer_key);
+    check("sublayer", gone == (DWORD)FWP_E_SUBLAYER_NOT_FOUND ? 0 : gone, 0);
     FwpmEngineClose0(engine);
     return failures;
 }
