@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -26,12 +25,8 @@ from harness.driver.deploy import ServiceState
 from harness.errors import (
     AuthenticationFailed,
     DeadlineExpired,
-    ExpectationFailed,
-    GuestCrashed,
     GuestError,
-    GuestHung,
     HarnessError,
-    HostError,
     MachineError,
     TransportError,
     UsageError,
@@ -42,6 +37,7 @@ from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_machine
 from harness.images import Image, ensure
 from harness.link import StreamLink
+from harness.plugin.diagnosis import diagnose, find_crash
 from harness.plugin.dumps import fetch_dumps
 from harness.plugin.far import FarLink
 from harness.plugin.options import RunOptions
@@ -52,11 +48,8 @@ from harness.waiting import Deadline
 _SNAPSHOT = "warm"
 _ANSWER_SECONDS = 20.0
 _UNLOADED = "wfp-hil: unloaded: "  # said by the model behind all that a driver left
-_ALIVE_SECONDS = 10.0
 _BOOTED_SECONDS = 15.0
 _DUMP_SECONDS = 600.0
-# The model's exception handler and Windows' serial debugger both say it this way: code, then four parameters.
-_BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
 
 
 class Bench(Protocol):
@@ -202,7 +195,9 @@ class GuestBench:
 
     def check(self) -> None:
         """Raise what broke the guest, if something did."""
-        self._find_bugcheck()
+        crash = find_crash(self.machine, self._serial_mark)
+        if crash is not None:
+            raise crash
         self.machine.check()
 
     def driver_runs(self) -> bool:
@@ -249,21 +244,7 @@ class GuestBench:
 
     def diagnose(self, error: BaseException) -> BaseException:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
-        if not isinstance(error, HarnessError) or isinstance(error, (GuestCrashed, UsageError, HostError)):
-            return error
-        try:
-            self.check()
-        except HarnessError as cause:
-            return cause
-        if isinstance(error, (GuestHung, MachineError)):
-            return error
-        try:
-            self.probe.start("hello").reply(Deadline(_ALIVE_SECONDS))
-        except (TransportError, DeadlineExpired, GuestError) as silent:
-            return GuestHung(f"{error.message} After that the guest's probe did not answer: {silent.message}")
-        if isinstance(error, TransportError):
-            return error
-        return ExpectationFailed(str(error))
+        return diagnose(error, check=self.check, probe=lambda: self.probe)
 
     def _start_booted(self) -> bool:
         """Go on from the state that an earlier run kept after its boot; False when there is none that answers."""
@@ -346,28 +327,6 @@ class GuestBench:
     def _empty_ring(self) -> None:
         if self.control is not None:
             self.control.settle()
-
-    def _find_bugcheck(self) -> None:
-        told = self.machine.bugcheck
-        if told is not None:
-            raise GuestCrashed(
-                f"The guest crashed: {told}.",
-                code=told.code,
-                parameters=told.parameters,
-                hint="The dump is in the scenario's folder, if Windows could write it.",
-            )
-        found = _BUGCHECK.search(self.machine.serial.text(self._serial_mark))
-        if found is not None:
-            code = int(found.group(1), 16)
-            numbers = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", found.group(2), re.IGNORECASE)]
-            a, b, c, d = (numbers + [0] * 4)[:4]
-            line = self.machine.serial.text(self._serial_mark)[found.start() :].splitlines()[0]
-            raise GuestCrashed(
-                f"The guest bugchecked: {line.strip()}",
-                code=code,
-                parameters=(a, b, c, d),
-                hint="serial.log in the scenario's folder has the stack.",
-            )
 
 
 @contextmanager
