@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 from dataclasses import asdict
 from multiprocessing.connection import Client, Connection
@@ -25,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 def begin_in_worker(config: pytest.Config, *, only_scenarios: bool) -> None:
     """Take part in a run that another process leads."""
     told: dict[str, Any] = config.workerinput["wfp_hil"]  # type: ignore[attr-defined]
-    _die_with_the_leader()
+    _belong_to_the_leader()
     line = Line(told["address"], bytes.fromhex(told["key"]))
     options = RunOptions.of(config, out=Path(told["out"]), worker=str(told["worker"]))
     line.hello(worker=options.worker, facts=options.facts, only_scenarios=only_scenarios)
@@ -40,7 +41,7 @@ class Line:
 
     def hello(self, *, worker: str, facts: dict[str, object], only_scenarios: bool) -> None:
         """There are scenarios, and this worker will run some."""
-        self._send("hello", worker=worker, facts=facts, only_scenarios=only_scenarios)
+        self._send("hello", worker=worker, pid=os.getpid(), facts=facts, only_scenarios=only_scenarios)
 
     def session(self, facts: dict[str, object]) -> None:
         """A guest is ready."""
@@ -79,6 +80,11 @@ class Line:
         self._connection.send_bytes(json.dumps([message, fields], default=str).encode())
 
 
-def _die_with_the_leader() -> None:
-    """Whoever kills the run means its workers as well: none goes on driving a machine that nobody watches."""
+def _belong_to_the_leader() -> None:
+    """Ctrl-C reaches the leader alone, which passes it on once: a second one would break off the clearing-up.
+
+    Whoever kills the leader means its workers as well: none goes on driving a machine that nobody watches.
+    """
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of a leader in the background it came ignored
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener
@@ -20,6 +22,7 @@ from harness.steps import StepEvent
 from harness.waiting import Deadline
 
 _LAST_WORDS_SECONDS = 10.0
+_CLEAR_UP_SECONDS = 60.0
 _LAST = "last"
 
 
@@ -36,9 +39,10 @@ class Workers:
         # An address without a file: nothing is left of it, and without the key nobody has a say.
         self._address = f"\0wfp-hil-{secrets.token_hex(8)}"
         self._listener = Listener(self._address, family="AF_UNIX", authkey=self._key)
-        # Written by the acceptor alone, which has ended before the list is read.
+        # Written by the acceptor alone, as workers come.
         self._ledger: Ledger | None = None
         self._lines: list[threading.Thread] = []
+        self._pids: list[int] = []
         self._acceptor = threading.Thread(target=self._accept, name="workers", daemon=True)
         self._acceptor.start()
 
@@ -72,6 +76,17 @@ class Workers:
         report.user_properties.append(("wfp_outcome", str(Outcome.LOST)))
         self._ledger.result(Attempt(scenario=crashitem, outcome=Outcome.LOST, message=words))
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Pass it on before pytest-xdist ends the workers by force: each takes its machine away first."""
+        if excinfo.type is not KeyboardInterrupt:
+            return
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+        deadline = Deadline(_CLEAR_UP_SECONDS)
+        for line in self._lines:
+            line.join(deadline.remaining())
+
     def end(self, exitstatus: int) -> int:
         """All workers have ended; the exit code of pytest."""
         deadline = Deadline(_LAST_WORDS_SECONDS)
@@ -95,6 +110,7 @@ class Workers:
                 connection.close()
                 return
             self._open(hello)
+            self._pids.append(int(hello["pid"]))
             line = threading.Thread(target=self._read, args=(connection, str(hello["worker"])), daemon=True)
             self._lines.append(line)
             line.start()

@@ -129,25 +129,30 @@ def test_a_suite_without_scenarios_runs_in_parallel_as_ever(pytester: pytest.Pyt
     assert not out.exists()
 
 
-def test_workers_end_with_the_leader(pytester: pytest.Pytester) -> None:
-    """Whoever kills the leader gets rid of its workers: a pipe that all hold is closed by the last one's end."""
+@pytest.mark.parametrize(("number", "cleared"), [(signal.SIGKILL, 0), (signal.SIGINT, 2)])
+def test_workers_end_with_the_leader(pytester: pytest.Pytester, number: int, cleared: int) -> None:
+    """A pipe that all hold is closed by the last one's end; interrupted, each worker lets go of its bench first."""
     pytester.makeconftest(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n{CONFTEST}")
     told = pytester.path / "told"
     os.mkfifo(told)
-    body = FOUR.format(act=f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ') or __import__('signal').pause()")
+    body = FOUR.format(act=f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ') and __import__('signal').pause()")
     pytester.makepyfile(body.replace("range(4)", "range(2)"))
     reading, writing = os.pipe()
-    words = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "load", "--out", "results", "-p", "no:cacheprovider"]
+    arguments = ["-n", "2", "--dist", "load", "--out", "results", "-p", "no:cacheprovider"]
+    program = "import pytest, signal, sys; signal.signal(2, signal.default_int_handler); pytest.main(sys.argv[1:])"
+    words = [sys.executable, "-c", program, *arguments]
     leader = subprocess.Popen(words, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(writing)
-    pids = {word for _ in range(2) for word in told.read_text().split()}
-    assert pids
+    pids: set[str] = set()
+    while len(pids) < 2:
+        pids |= set(told.read_text().split())
 
-    os.kill(leader.pid, signal.SIGKILL)
+    os.kill(leader.pid, number)
     leader.wait(timeout=60)
 
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read() == b""  # returns when nobody holds the other end
+    assert len(list((pytester.path / "results").rglob("bench.txt"))) == cleared
 
 
 def test_a_stranger_without_the_key_has_no_say(tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_a_stranger_without_the_key_has_no_say(tmp_path: Path) -> None:
         Client(told["address"], family="AF_UNIX", authkey=b"guessed")
 
     with Client(told["address"], family="AF_UNIX", authkey=bytes.fromhex(told["key"])) as line:
-        hello = {"worker": "gw0", "facts": {"guest": "reference"}, "only_scenarios": True}
+        hello = {"worker": "gw0", "pid": os.getpid(), "facts": {"guest": "reference"}, "only_scenarios": True}
         line.send_bytes(json.dumps(["hello", hello]).encode())
         line.send_bytes(json.dumps(["begin", {"scenario": "a", "attempt": 1}]).encode())
     assert workers.end(0) == 0
