@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from harness import process
 from harness.config import MachineSettings, cache_root
@@ -17,6 +16,7 @@ from harness.hypervisor import accelerator, connection
 from harness.hypervisor.domain_xml import SCHEMA
 from harness.hypervisor.firmware import find_firmware
 from harness.images.scratch import check_namespaces
+from harness.process import free_memory_mib
 
 _ROOM_WANTED = 4 << 30  # the image, its build and the overlays of a run
 
@@ -129,8 +129,7 @@ def _acceleration() -> Finding:
 
 
 def _memory() -> Finding:
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) << 10
+    free = free_memory_mib() << 20
     good = free >= _MEMORY_WANTED
     return Finding(
         title="memory",

@@ -32,6 +32,12 @@ class Completed:
     duration: float
 
 
+def free_memory_mib() -> int:
+    """Memory of this host that programs can have without others being swapped out."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return int(lines["MemAvailable"].split()[0]) >> 10
+
+
 def find_tool(name: str) -> Path | None:
     """Path of a program on PATH (or in the sbin folders that an ordinary user's PATH lacks), or None."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")

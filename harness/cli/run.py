@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +12,14 @@ import typer
 
 from harness.cli.clean import clear_up
 from harness.cli.progress import show_steps
-from harness.config import NicModel
+from harness.config import NicModel, Profile
 from harness.errors import UsageError
+from harness.process import free_memory_mib
 
 _INTERRUPTED = 130
+_ALONE = ("-n", "--dist", "--pdb", "--trace", "-s", "--capture", "--collect-only", "--co", "--fixtures", "--setup-plan")
+_BESIDE_MIB = 512  # QEMU's translations and the harness, beside the guest's memory
+_MOST = 4
 
 
 def run(
@@ -34,6 +39,10 @@ def run(
     contract: Annotated[
         Literal["fail", "tell"] | None,
         typer.Option(help="What a driver that breaks its contract comes to: a failure (default), or words alone."),
+    ] = None,
+    machines: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Machines side by side; one for each core, as memory allows, if not given."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
@@ -73,9 +82,27 @@ def run(
     ):
         if value is not None:
             arguments += [option, str(value)]
+    arguments += side_by_side(machines, profile, context.args, fresh)
     if not any(Path(word.split("::")[0]).exists() for word in context.args if not word.startswith("-")):
         arguments.append(str(scenarios))
     sys.exit(run_pytest(arguments))
+
+
+def side_by_side(machines: int | None, profile: Profile, words: list[str], fresh: str | None) -> list[str]:
+    """What has pytest-xdist run the scenarios on several machines; nothing for one.
+
+    One machine for each core keeps this host busy: an emulated guest that is at work fills one, whatever vCPUs it has.
+    What needs the terminal, or says itself how to be distributed, is left alone.
+    """
+    if any(word.startswith(_ALONE) for word in words):
+        return []
+    if machines is None:
+        room = free_memory_mib() // (profile.machine.memory_mib + _BESIDE_MIB)
+        machines = max(1, min(os.cpu_count() or 1, room, _MOST))
+    # Scenarios of one module share a guest, and so stay together, where the guest is put back once a module.
+    return (
+        [] if machines == 1 else ["-n", str(machines), "--dist", "worksteal" if fresh in (None, "test") else "loadfile"]
+    )
 
 
 def run_pytest(arguments: list[str]) -> int:

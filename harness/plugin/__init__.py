@@ -115,12 +115,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if item.get_closest_marker("timeout") is None:
                 # The first scenario boots the guest in its set-up, which has deadlines of its own.
                 item.add_marker(pytest.mark.timeout(_BODY_SECONDS, func_only=True))
-    if scenarios and hasattr(session.config, "workerinput"):
-        pytest.exit("error: Scenarios share one guest, so they cannot run in parallel.\nhint: Leave out -n.", 2)
     if scenarios and not any(getattr(session.config.option, name, False) for name in _LOOKING_ONLY):
         from harness.plugin.run import Run
 
-        Run.begin(session.config, only_scenarios=len(scenarios) == len(session.items))
+        only_scenarios = len(scenarios) == len(session.items)
+        if hasattr(session.config, "workerinput"):
+            from harness.plugin.worker import begin_in_worker
+
+            begin_in_worker(session.config, only_scenarios=only_scenarios)
+        else:
+            Run.begin(session.config, only_scenarios=only_scenarios)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist is about to be started: it has a machine of its own, and tells us what it does."""
+    from harness.plugin.workers import Workers
+
+    Workers.of(node.config).invite(node)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -145,10 +157,18 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(report: Any, config: pytest.Config) -> tuple[str, str, str] | None:
-    """Count scenarios under their outcomes; the live view shows them."""
-    run = _run(config)
-    return run.status_of(report) if run is not None else None
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Outcome of a scenario's report, counted once, shown by the live view only."""
+    outcome = dict(getattr(report, "user_properties", ())).get("wfp_outcome")
+    if outcome is None:
+        return None
+    if getattr(report, "failed", False):
+        return "error" if outcome == "LOST" else "failed", "", outcome
+    if getattr(report, "skipped", False):
+        return "skipped", "", outcome
+    if getattr(report, "when", "") == "teardown" and outcome == "PASS":
+        return "passed", "", outcome
+    return "", "", ""
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,8 +176,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the rest of the results and set the exit code."""
     run = _run(session.config)
     if run is not None:
-        code = run.end(int(exitstatus))
-        session.exitstatus = code
+        session.exitstatus = run.end(int(exitstatus))
 
 
 def _run(config: pytest.Config) -> Run | None:

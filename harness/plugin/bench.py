@@ -346,7 +346,9 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
         if profile.network.forward_ipv4 is not None and len(profile.machine.nics) > 1:
             far = FarLink(stack.enter_context(StreamLink.listen()), profile.network.forward_ipv4, guest_mac=nic_mac(1))
             nics.append(NicSpec(model=profile.machine.nics[1], link_port=far.link.port))
-        machine = stack.enter_context(open_machine(profile, image, run_dir=options.out.absolute(), nics=nics))
+        machine = stack.enter_context(
+            open_machine(profile, image, run_dir=options.machine_folder.absolute(), nics=nics)
+        )
         bench = GuestBench(options, profile, image, machine, link, far=far)
         stack.callback(bench.close)
         bench.open()

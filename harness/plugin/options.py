@@ -23,19 +23,36 @@ class RunOptions:
     verifier: str | None = None
     contract: str = "fail"
     examples: int | None = None
+    worker: str = ""
 
     @classmethod
-    def of(cls, config: pytest.Config) -> RunOptions:
-        """Read them from pytest."""
-        run_id = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    def of(cls, config: pytest.Config, *, out: Path | None = None, worker: str = "") -> RunOptions:
+        """Read them from pytest; a worker is told its name, and the folder that all of the run write into."""
         return cls(
             guest=config.getoption("--guest"),
             driver=config.getoption("--driver"),
             nic=config.getoption("--nic"),
             fresh=config.getoption("--fresh"),
             reuse_boot=not config.getoption("--cold"),
-            out=config.getoption("--out") or Path("out") / run_id,
+            out=out or folder_of(config),
             verifier=config.getoption("--verifier"),
             contract=config.getoption("--contract"),
             examples=config.getoption("--examples"),
+            worker=worker,
         )
+
+    @property
+    def machine_folder(self) -> Path:
+        """What the machine writes by itself; each of several has its own."""
+        return self.out / "machines" / self.worker if self.worker else self.out
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What is known of the run before there is a guest."""
+        return {"guest": self.guest, "fresh": self.fresh}
+
+
+def folder_of(config: pytest.Config) -> Path:
+    """The folder for the results: the one that was asked for, or a new one."""
+    run_id = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return config.getoption("--out") or Path("out") / run_id

@@ -1,4 +1,4 @@
-"""One run: the bench, the results and the live view, from the first scenario to the exit code."""
+"""One machine's part of a run: its bench, and what becomes of each scenario on it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.plugin.complaints import complaints, with_complaints
 from harness.plugin.contract import expected_of
+from harness.plugin.ledger import Ledger, Teller
 from harness.plugin.options import RunOptions
 from harness.plugin.selection import is_scenario, rules_of, title_of
-from harness.report import (
-    Attempt,
-    LiveView,
-    Outcome,
-    ResultsWriter,
-    ScenarioFolder,
-    exit_code,
-    outcome_of,
-    write_junit,
-)
+from harness.plugin.shown import PLUGIN, live_view
+from harness.report import Attempt, LiveView, Outcome, ScenarioFolder, outcome_of
 from harness.steps import step, subscribe
 
 if TYPE_CHECKING:
@@ -56,34 +48,29 @@ class _Current:
 
 
 class Run:
-    """Registered as the plug-in 'wfp-hil-run' while scenarios run."""
+    """Registered as the plug-in 'wfp-hil-run' where scenarios run: in pytest itself, or in each worker of xdist."""
 
-    def __init__(self, config: pytest.Config, options: RunOptions, view: LiveView) -> None:
+    def __init__(
+        self, config: pytest.Config, options: RunOptions, teller: Teller, view: LiveView | None = None
+    ) -> None:
         self.options = options
         self._config = config
+        self._teller = teller
         self._view = view
-        self._results = ResultsWriter(options.out / "results.jsonl")
         self._attempts: Counter[str] = Counter()
         self._current: _Current | None = None
         self._bench: Bench | None = None
-        self._facts: dict[str, object] = {"guest": options.guest, "fresh": options.fresh}
         self._lost: str | None = None
         self._last_place: str | None = None
-        self._errors: list[BaseException] = []
-        self._stopped_by: HarnessError | None = None
-        self._unsubscribe: Callable[[], None] = subscribe(view.step)
+        self._unsubscribe: Callable[[], None] = subscribe(teller.step)
 
     @classmethod
     def begin(cls, config: pytest.Config, *, only_scenarios: bool) -> Run:
-        """Start a run; pytest's own progress gives way to the live view where there are only scenarios."""
-        reporter = config.pluginmanager.getplugin("terminalreporter")
-        console = Console(file=reporter._tw._file, highlight=False) if reporter is not None else None  # noqa: SLF001
-        view = LiveView(console)
-        run = cls(config, RunOptions.of(config), view)
-        config.pluginmanager.register(run, "wfp-hil-run")
-        if reporter is not None and only_scenarios:
-            reporter.showfspath = False
-            reporter._show_progress_info = False  # noqa: SLF001 - pytest has no public switch
+        """Start a run on one machine; pytest's own progress gives way to the live view where all are scenarios."""
+        options = RunOptions.of(config)
+        view = live_view(config, only_scenarios=only_scenarios)
+        run = cls(config, options, Ledger(options.out, view, options.facts), view)
+        config.pluginmanager.register(run, PLUGIN)
         view.start()
         return run
 
@@ -104,12 +91,9 @@ class Run:
                         opener = open_guest_bench(self.options)
                     bench: Bench = stack.enter_context(opener)
             except HarnessError as error:
-                self._errors.append(error)
-                self._stopped_by = error
-                self._results.session(**self._facts, error=str(error), error_type=type(error).__name__)
-                pytest.exit("the guest could not be prepared, see the error above", error.exit_code)
-            self._facts |= bench.facts
-            self._results.session(**self._facts)
+                self._teller.refuse(error)
+                self._give_up("the guest could not be prepared, see the error above", error.exit_code)
+            self._teller.session(bench.facts)
             self._bench = bench
             yield bench
             self._bench = None
@@ -138,16 +122,17 @@ class Run:
         """A scenario begins."""
         self._attempts[item.nodeid] += 1
         self._current = _Current(item, self._attempts[item.nodeid])
-        self._results.start(item.nodeid, self._current.attempt)
-        self._view.scenario(item.nodeid)
+        self._teller.begin(item.nodeid, self._current.attempt)
 
     def pytest_enter_pdb(self) -> None:
         """The moving line would write over the debugger's prompt."""
-        self._view.stop()
+        if self._view is not None:
+            self._view.stop()
 
     def pytest_leave_pdb(self) -> None:
         """The scenario goes on."""
-        self._view.start()
+        if self._view is not None:
+            self._view.start()
 
     def end_phase(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Set-up, body or clean-up has ended; after clean-up the attempt is written down."""
@@ -165,37 +150,18 @@ class Run:
         if report.when == "teardown":
             self._write(current)
 
-    def status_of(self, report: object) -> tuple[str, str, str] | None:
-        """Outcome of a scenario's report, counted once, shown by the live view only."""
-        outcome = dict(getattr(report, "user_properties", ())).get("wfp_outcome")
-        if outcome is None:
-            return None
-        if getattr(report, "failed", False):
-            return "error" if outcome == Outcome.LOST else "failed", "", outcome
-        if getattr(report, "skipped", False):
-            return "skipped", "", outcome
-        if getattr(report, "when", "") == "teardown" and outcome == Outcome.PASS:
-            return "passed", "", outcome
-        return "", "", ""
-
     def end(self, exitstatus: int) -> int:
-        """Close the results; the exit code of pytest."""
+        """Nothing runs any more; the exit code of pytest."""
         self._unsubscribe()
-        self._view.stop()
-        attempts = self._results.attempts
-        if attempts and self._facts.get("control") == "none" and {a.outcome for a in attempts} == {Outcome.SKIP}:
-            self._errors.append(UsageError("Every scenario needs the control interface, which the driver has not."))
-        code = exitstatus
-        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            ours = exit_code((attempt.outcome for attempt in attempts), self._errors)
-            scenarios = {attempt.scenario for attempt in attempts}
-            others_failed = exitstatus == pytest.ExitCode.TESTS_FAILED and not scenarios
-            code = ours or int(others_failed)
-        self._results.end(code)
-        self._results.close()
-        write_junit(self.options.out / "junit.xml", attempts, self._facts)
-        self._view.summary(attempts, str(self._facts["guest"]), str(self.options.out), self._stopped_by)
-        return code
+        return self._teller.end(exitstatus)
+
+    def _give_up(self, why: str, code: int) -> NoReturn:
+        """End the session: nothing that comes could run."""
+        current, self._current = self._current, None
+        if not self.options.worker or current is None:
+            pytest.exit(why, code)
+        current.item.session.shouldstop = why  # the one way in which a worker can end all of them
+        pytest.skip(why)
 
     def _refresh(self, item: pytest.Item, bench: Bench) -> None:
         place = {"test": None, "module": item.nodeid.partition("::")[0], "session": ""}[self.options.fresh]
@@ -222,7 +188,7 @@ class Run:
         if outcome is Outcome.FAIL and self._bench is not None and current.scene is not None:
             self._bench.save_state(current.scene.folder.wfp_state)
         if isinstance(cause, UsageError):
-            self._errors.append(cause)
+            self._teller.misuse(cause)
         message = str(cause) or type(cause).__name__
         if not isinstance(cause, (HarnessError, AssertionError)):
             message = f"{type(cause).__name__}: {message}"
@@ -246,7 +212,7 @@ class Run:
             outcome=current.outcome,
             title=title_of(current.item),
             attempt=current.attempt,
-            guest=str(self._facts["guest"]),
+            guest=str(self.options.guest if self._bench is None else self._bench.facts["guest"]),
             rules=rules_of(current.item),
             message=current.message,
             details=current.details,
@@ -256,7 +222,5 @@ class Run:
             started=current.started,
             seconds=current.seconds,
         )
-        self._results.result(attempt)
-        self._view.scenario(None)
-        self._view.result(attempt)
+        self._teller.result(attempt)
         self._current = None

@@ -42,8 +42,8 @@ class LiveView:
         self._began = time.monotonic()
         self._what = "starting"
         self._since = self._began
-        self._scenario: str | None = None
-        self._preparing = False
+        self._running: list[str] = []
+        self._preparing: set[str] = set()  # machines, where there are several
         self._live: Live | None = None
 
     def start(self) -> None:
@@ -60,29 +60,38 @@ class LiveView:
 
     def step(self, event: StepEvent) -> None:
         """A step began or ended."""
+        machine = str(event.fields.get("machine", ""))
+        title = f"{machine}: {event.title}" if machine else event.title
         with self._lock:
             if event.kind == "start":
-                self._what, self._since = event.title, time.monotonic()
+                self._what, self._since = title, time.monotonic()
             if event.depth == 0 and event.kind == "start":
-                self._preparing = event.title.startswith(_PREPARATION)
-            hidden = self._scenario is not None and not self._preparing
+                if event.title.startswith(_PREPARATION):
+                    self._preparing.add(machine)
+                else:
+                    self._preparing.discard(machine)
+            hidden = bool(self._running) and machine not in self._preparing
         if hidden or event.depth > _SHOWN_DEPTH:
             return
         if event.kind == "stop":
-            self._say(f"{event.title}: {event.duration:.1f} s")
+            self._say(f"{title}: {event.duration:.1f} s")
         elif event.kind == "error":
-            self._say(f"{event.title}: FAILED after {event.duration:.1f} s")
+            self._say(f"{title}: FAILED after {event.duration:.1f} s")
         elif event.kind == "note":
-            self._say(event.title)
+            self._say(title)
 
-    def scenario(self, name: str | None) -> None:
-        """A scenario begins, or none runs."""
+    def begin(self, scenario: str) -> None:
+        """A scenario begins; several may run at once, on a machine each."""
         with self._lock:
-            self._scenario = name
-            self._what, self._since = name or "between scenarios", time.monotonic()
+            self._running.append(scenario)
+            self._what, self._since = scenario, time.monotonic()
 
     def result(self, attempt: Attempt) -> None:
         """A scenario has ended."""
+        with self._lock:
+            if attempt.scenario in self._running:
+                self._running.remove(attempt.scenario)
+            self._what, self._since = "between scenarios", time.monotonic()
         line = Text(f"{self._clock()}  ")
         line.append(f"{attempt.outcome:<5}", style=_COLOURS[attempt.outcome])
         line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
@@ -111,10 +120,10 @@ class LiveView:
     def _render(self) -> Spinner:
         with self._lock:
             seconds = time.monotonic() - self._since
-            scenario = self._scenario
-            text = f"{self._clock()}  {self._what} ({seconds:.1f} s)"
-            if scenario and scenario != self._what:
-                text = f"{self._clock()}  {scenario}: {self._what} ({seconds:.1f} s)"
+            doing = self._what if self._what in self._running else ": ".join([*self._running[:1], self._what])
+            if len(self._running) > 1:
+                doing = " | ".join(self._running)
+            text = f"{self._clock()}  {doing} ({seconds:.1f} s)"
         return Spinner("dots", Text(text))
 
 

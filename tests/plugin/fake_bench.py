@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 from harness.errors import DeadlineExpired, ExpectationFailed, HarnessError
@@ -61,7 +60,8 @@ class FakeBench:
         self.facts["control"] = "none" if self.control is None else "wfpcallout"
         self.far = None
         self.guest = self.machine = self.service = self.probe = SimpleNamespace()
-        self.serial_log = Path(options.out) / "serial.log"
+        options.machine_folder.mkdir(parents=True, exist_ok=True)
+        self.serial_log = options.machine_folder / "serial.log"
         self.serial_log.write_text("booted\n")
         self.load_mark = None
         self.says_at_unload = ""
@@ -125,6 +125,6 @@ def open_fake(options):
     try:
         yield bench
     finally:
-        (Path(options.out) / "bench.txt").write_text(" ".join(bench.calls))
+        (options.machine_folder / "bench.txt").write_text(" ".join(bench.calls))
         bench.link.close()
         bench.near.close()

@@ -277,16 +277,6 @@ def test_without_pytests_cache_nothing_changes(scenarios: pytest.Pytester) -> No
     assert outcomes(records) == [Outcome.PASS]
 
 
-def test_a_worker_of_a_parallel_run_refuses_scenarios(scenarios: pytest.Pytester) -> None:
-    scenarios.makeconftest(CONFTEST + "\ndef pytest_configure(config):\n    config.workerinput = {}\n")
-
-    result, records, _ = run(scenarios, TWO)
-
-    assert result.ret == 2
-    assert "cannot run in parallel" in result.stdout.str() + result.stderr.str()
-    assert records == []
-
-
 @pytest.mark.parametrize(("end", "attached"), [("assert 1 == 2", True), ("pass", False)])
 def test_what_the_guest_complains_of_is_shown_with_a_failure_and_always_recorded(
     scenarios: pytest.Pytester, end: str, attached: bool
@@ -312,7 +302,7 @@ def test_it(scene):
 def test_the_live_view_is_out_of_the_way_of_the_debugger(scenarios: pytest.Pytester, monkeypatch) -> None:
     told: list[str] = []
     for word in ("start", "stop"):
-        monkeypatch.setattr(f"harness.plugin.run.LiveView.{word}", lambda self, word=word: told.append(word))
+        monkeypatch.setattr(f"harness.report.LiveView.{word}", lambda self, word=word: told.append(word))
     monkeypatch.setattr("builtins.breakpoint_seen", lambda: told.append("prompt"), raising=False)
     scenarios.makepyfile(
         silent="import builtins, pdb\nclass Silent(pdb.Pdb):\n"

@@ -144,7 +144,7 @@ def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
     view = LiveView(Console(file=text, width=200))
     unsubscribe = subscribe(view.step)
     view.start()
-    view.scenario("test_a")
+    view.begin("test_a")
     with step("prepare guest 'reference'"), step("boot the guest"), step("an inner step"):
         pass
     with step("fence"):

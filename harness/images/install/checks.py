@@ -11,7 +11,7 @@ from harness.errors import HostError, UsageError
 from harness.hypervisor import choose_accelerator
 from harness.hypervisor.firmware import find_firmware
 from harness.images.install.stages import total_seconds
-from harness.process import find_tool
+from harness.process import find_tool, free_memory_mib
 from harness.steps import note
 
 _QEMU_MIB = 300  # QEMU's own, beside the guest's memory
@@ -74,12 +74,6 @@ def choose_factor(profile: Profile, *, slow: bool) -> float:
     if factor > 1:
         note(f"without KVM this takes about {_duration(total_seconds(settings.stages, factor))}: {found.reason}")
     return factor
-
-
-def free_memory_mib() -> int:
-    """Memory that programs can have without others being swapped out."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    return int(lines["MemAvailable"].split()[0]) >> 10
 
 
 def check_readable(path: Path, what: str) -> Path:
