@@ -30,6 +30,7 @@ from harness.guest.engine_state import (
     SubLayer,
     Value,
 )
+from harness.link.headers import endpoint_text
 from harness.wfp.data import load
 from harness.wfp.names import constants
 
@@ -204,7 +205,7 @@ def _ipv6(digits: str) -> str:
 
 def _endpoint(digits: str, port: int) -> str:
     address = IPv6Address(bytes.fromhex(digits))
-    return f"{address.ipv4_mapped}:{port}" if address.ipv4_mapped else f"[{address}]:{port}"
+    return endpoint_text(str(address.ipv4_mapped or address), port)
 
 
 # ---- objects ----
