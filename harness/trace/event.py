@@ -173,11 +173,11 @@ def parse_event(record: Mapping[str, Any]) -> Event:
             data_length=int(record.get("data_length", 0)),
             injection_state=_INJECTION_STATES[int(record.get("injection_state", 0))],
             redirect_state=_REDIRECT_STATES[int(record.get("redirect_state", 0))],
-            reauthorized=_reasons(int(record.get("reauthorize_reason", 0))),
+            reauthorized=" ".join(_bits(int(record.get("reauthorize_reason", 0)), _REASONS)),
             slot=int(record.get("slot", 0)),
             irql=int(record.get("irql", 0)),
             stream_action=_STREAM_ACTIONS[int(record.get("stream_action", 0))],
-            stream_flags=_stream_flags(int(record.get("stream_flags", 0))),
+            stream_flags="|".join(_bits(int(record.get("stream_flags", 0)), _STREAM_FLAGS)),
             stream_offset=int(record.get("stream_offset", 0)),
             stream_missed=int(record.get("stream_missed", 0)),
             stream_enforced=int(record.get("stream_enforced", 0)),
@@ -215,16 +215,11 @@ def _action(value: object) -> str:
     return action_name(number).lower() if number else ""
 
 
-def _reasons(bits: int) -> str:
-    named = [name for bit, name in _REASONS.items() if bits & bit]
-    unnamed = bits & ~sum(_REASONS)
-    return " ".join(named + ([f"{unnamed:#x}"] if unnamed else []))
-
-
-def _stream_flags(value: int) -> str:
-    known = [name for bit, name in _STREAM_FLAGS.items() if value & bit]
-    rest = value & ~sum(_STREAM_FLAGS)
-    return "|".join([*known, f"{rest:#x}"] if rest else known)
+def _bits(value: int, names: Mapping[int, str]) -> list[str]:
+    """A name for each bit that has one, and the rest as a number."""
+    known = [name for bit, name in names.items() if value & bit]
+    rest = value & ~sum(names)
+    return [*known, f"{rest:#x}"] if rest else known
 
 
 def _endpoint(record: Mapping[str, Any], which: str) -> str:
