@@ -76,13 +76,18 @@ def qemu_log(uri: str, domain: str) -> Path:
     return cache / "libvirt" / "qemu" / "log" / f"{domain}.log"
 
 
+def words_of(error: libvirt.libvirtError) -> str:
+    """What libvirt says, in its own words."""
+    return (error.get_error_message() or str(error)).strip()
+
+
 def refusal_text(error: libvirt.libvirtError, log: Path) -> str:
     """What libvirt says, with QEMU's own words where libvirt says only that it did not reach QEMU any more.
 
     A QEMU that ends at once is met by libvirt in one state or another: on a busy host it often is gone before libvirt
     opens its monitor, and libvirt then does not look into its log.
     """
-    text = (error.get_error_message() or str(error)).strip()
+    text = words_of(error)
     if "monitor" not in text:
         return text
     with suppress(OSError):
@@ -98,7 +103,7 @@ def machine_error(
 
     `said` is a fuller text than the error's own.
     """
-    text = said or (error.get_error_message() or str(error)).strip()
+    text = said or words_of(error)
     reason = (text.splitlines()[-1] if "\n" in text else text).rstrip(".")
     log = re.search(r"Check error log '([^']+)'", reason)
     if log is not None:
@@ -142,13 +147,13 @@ def _open_or_none(uri: str) -> libvirt.virConnect | None:
 
 
 def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
-    text = error.get_error_message() or str(error)
+    text = words_of(error)
     silent = "socket" in text and ("No such file or directory" in text or "Connection refused" in text)
     return uri == "qemu:///system" and os.geteuid() == 0 and silent and not Path("/run/systemd/system").exists()
 
 
 def _explain(uri: str, error: libvirt.libvirtError) -> HostError:
-    text = (error.get_error_message() or str(error)).strip()
+    text = words_of(error)
     codes = (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED, libvirt.VIR_ERR_AUTH_UNAVAILABLE)
     # Asked by an ordinary user, the system's daemon asks polkit over the system bus, which may be missing as well.
     signs = ("permission denied", "authentication", "system bus", "polkit")

@@ -204,7 +204,7 @@ class Machine:
         try:
             self._create(paused=paused)
         except libvirt.libvirtError as error:
-            said = refusal_text(error, qemu_log(self._uri, self.name))
+            said = self._why_not_started(error)
             if self.accelerator.kind != "kvm" or "kvm" not in said.lower():
                 raise machine_error("start", error, said) from error
             # The probe ran as this user; QEMU under qemu:///system runs as another, whom the node may refuse.
@@ -212,10 +212,12 @@ class Machine:
             try:
                 self._create(paused=paused)
             except libvirt.libvirtError as second:
-                said = refusal_text(second, qemu_log(self._uri, self.name))
-                raise machine_error("start", second, said) from second
+                raise machine_error("start", second, self._why_not_started(second)) from second
         self.boots += 1
         self._boot_id = None
+
+    def _why_not_started(self, error: libvirt.libvirtError) -> str:
+        return refusal_text(error, qemu_log(self._uri, self.name))
 
     def wait_for_serial(self, text: str, deadline: Deadline, *, since: int | None = None) -> int:
         """Wait until the guest wrote `text` in this boot, or after the offset `since`; gives the offset behind it.
