@@ -47,14 +47,11 @@ class ContractLog:
     def __init__(self, log: Path, start: int, driver: Path | None) -> None:
         self._log, self._start, self._driver = log, start, driver
         self._symbols: Symbols | None = None
+        self.failed = False  # whether a judgement went against the driver, and so has told of all
 
     def breaches(self) -> tuple[Breach, ...]:
         """What was reported so far."""
         return read_breaches(self._log, self._start)[0]
-
-    def unreadable(self) -> int:
-        """Lines that begin as a report and are none."""
-        return read_breaches(self._log, self._start)[1]
 
     def judge(self, expected: Sequence[str], *, wait: bool) -> str | None:
         """What speaks against the driver or the scenario; None when nothing does. `wait`: the guest does report."""
@@ -63,6 +60,7 @@ class ContractLog:
         seen = self._await(expected) if wait else self.breaches()
         unexpected = [breach for breach in seen if breach.rule not in expected]
         if unexpected:
+            self.failed = True
             return "\n".join(["The driver broke its contract:", *self.tell(unexpected)])
         missing = [name for name in expected if name not in {breach.rule for breach in seen}]
         if missing and wait:

@@ -202,7 +202,7 @@ class Run:
         breaches = scene.contract.breaches() if scene is not None else ()
         if current.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG):
             current.message = with_complaints(current.message, said)
-            if scene is not None and breaches and "broke its contract:" not in current.message:
+            if scene is not None and breaches and not scene.contract.failed:
                 told = scene.contract.tell(breaches)
                 current.message = "\n".join([current.message, "Meanwhile the driver broke its contract:", *told])
         if current.outcome is Outcome.PASS and "call" not in current.seconds:
