@@ -7,6 +7,7 @@ events which callouts were asked and how, the link tells whether the datagram le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -107,6 +108,7 @@ def _deleted(event: Mapping[str, Any]) -> tuple[int, int, int]:
     return int(_at(event)), int(event["value"]), int(event["flow_context"])
 
 
+@cache
 def _ids() -> dict[At, int]:
     return {at: layer_id(at.layer) for at in At}
 
