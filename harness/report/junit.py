@@ -34,7 +34,7 @@ def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str
             suite, "testcase", classname=folder.removesuffix(".py").replace("/", "."), name=name,
             time=f"{attempt.total_seconds:.3f}",
         )  # fmt: skip
-        broken = "; ".join(f"{breach['rule']} {breach['call']}" for breach in attempt.breaches)
+        broken = "; ".join(attempt.broken_rules(on_purpose=True))
         _properties(
             case,
             {"guest": attempt.guest, "title": attempt.title, "rules": " ".join(attempt.rules), "breaches": broken},

@@ -39,6 +39,10 @@ class Attempt:
     started: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def broken_rules(self, *, on_purpose: bool) -> list[str]:
+        """The rules that the driver broke, each with the call; those that the scenario is marked with only if asked."""
+        return [f"{each['rule']} {each['call']}" for each in self.breaches if on_purpose or not each["on_purpose"]]
+
     @property
     def total_seconds(self) -> float:
         """All phases together."""

@@ -97,8 +97,8 @@ class LiveView:
         line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
-        elif unwanted := _rules_of(attempt):
-            line.append("\n           the driver broke its contract: " + unwanted)
+        elif unwanted := attempt.broken_rules(on_purpose=False):
+            line.append("\n           the driver broke its contract: " + ", ".join(unwanted))
         self._console.print(line, soft_wrap=True)
 
     def summary(self, attempts: Sequence[Attempt], guest: str, out: str, error: HarnessError | None = None) -> None:
@@ -125,7 +125,3 @@ class LiveView:
                 doing = " | ".join(self._running)
             text = f"{self._clock()}  {doing} ({seconds:.1f} s)"
         return Spinner("dots", Text(text))
-
-
-def _rules_of(attempt: Attempt) -> str:
-    return ", ".join(f"{b['rule']} {b['call']}" for b in attempt.breaches if not b["on_purpose"])
