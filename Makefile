@@ -35,7 +35,8 @@ check: setup  ## format, lint, types
 	@$(STAGE) "types" .venv/bin/mypy
 
 test: image check  ## all tests, with real virtual machines
-	@WFP_HIL_ENFORCE=1 $(PYTHON) -m pytest tests $(ARGS)
+	@$(STAGE) "checks of the model" $(MAKE) --no-print-directory -s -j$(JOBS) -C vm-images/reference/model check checked bad
+	@$(PYTHON) -m pytest tests -n $(JOBS) --dist loadgroup $(ARGS)
 
 mutations: setup  ## faults in the model's engine, one by one: its checks must find each
 	@WFP_HIL_MUTATIONS=all $(PYTHON) -m pytest tests/mutations $(ARGS)
