@@ -162,6 +162,8 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     outcome = dict(getattr(report, "user_properties", ())).get("wfp_outcome")
     if outcome is None:
         return None
+    if getattr(report, "outcome", "") == "rerun":
+        return "rerun", "", outcome
     if getattr(report, "failed", False):
         return "error" if outcome == "LOST" else "failed", "", outcome
     if getattr(report, "skipped", False):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -34,13 +34,14 @@ from harness.errors import (
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
 from harness.guest.restart import restart
 from harness.guest.state_xml import render_state
-from harness.hypervisor import Condition, Machine, NicSpec, Way, nic_mac, open_machine
+from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
 from harness.link import StreamLink
 from harness.plugin.diagnosis import diagnose, find_crash
 from harness.plugin.dumps import fetch_dumps
 from harness.plugin.far import FarLink
 from harness.plugin.options import RunOptions
+from harness.plugin.rig import Rig, open_rig
 from harness.steps import note, step
 from harness.traffic import Stations
 from harness.waiting import Deadline
@@ -76,6 +77,9 @@ class Bench(Protocol):
 
     def fresh(self) -> None:
         """Put the guest back to the state in which the bench was opened."""
+
+    def renew(self) -> None:
+        """Put a fresh machine, with fresh links, in the place of one that was lost, in that same state."""
 
     def tidy(self) -> None:
         """Undo what a scenario set up, without putting the guest back."""
@@ -116,25 +120,19 @@ class GuestBench:
         options: RunOptions,
         profile: Profile,
         image: Image,
-        machine: Machine,
-        link: StreamLink,
-        *,
-        far: FarLink | None = None,
+        open_rig: Callable[[], AbstractContextManager[Rig]],
     ) -> None:
         self.options = options
-        self.link = link
-        self.far = far
-        self.machine = machine
-        self.serial_log = machine.serial_log
+        self._profile, self._image = profile, image
         products = build_all()
         self._probe_path = products["wfpprobe.exe"]
         self.package = load_package_for(options.driver or products["wfpcallout.sys"], profile.folder)
         self.driver_file: Path | None = self.package.path
-        self._profile, self._image = profile, image
-        self._guest_stack = ExitStack()
+        self._open_rig = open_rig
+        self._rig_stack, self._guest_stack = ExitStack(), ExitStack()
         self._serial_mark = 0
         self._load_mark: int | None = None
-        self.stations = Stations.beside(profile.network, link, guest_mac=nic_mac(0))
+        self._take_rig()
         self.guest: Guest
         self.service: DriverService
         self.probe: ProbeClient
@@ -142,7 +140,7 @@ class GuestBench:
         self.facts: dict[str, object] = {
             "guest": profile.name, "guest_title": profile.title, "image": image.hash,
             "driver": self.package.path.name, "driver_sha256": sha256(self.package.path.read_bytes()).hexdigest(),
-            "nic": machine.nics[0].model, "harness": version("wfp-hil"),
+            "nic": self.machine.nics[0].model, "harness": version("wfp-hil"),
             "contract": "checked" if profile.kind is GuestKind.REFERENCE else "none",
         }  # fmt: skip
 
@@ -163,11 +161,33 @@ class GuestBench:
         self.probe.hello()
 
     def close(self) -> None:
-        """Let go of the guest."""
+        """Let go of the guest, and end the machine."""
+        if not self.machine.is_alive():
+            self._abandon()
         self._guest_stack.close()
         self.stations.close()
         if self.far is not None:
             self.far.stations.close()
+        self._rig_stack.close()
+
+    def renew(self) -> None:
+        """Throw the machine away with its links, and open the bench on a fresh one."""
+        with step("open a fresh machine"):
+            self._abandon()
+            self.close()
+            self._take_rig()
+            self.open()
+
+    def _take_rig(self) -> None:
+        rig = self._rig_stack.enter_context(self._open_rig())
+        self.machine, self.link, self.far = rig.machine, rig.link, rig.far
+        self.serial_log = self.machine.serial_log
+        self._serial_mark = self.serial_size()
+        self.stations = Stations.beside(self._profile.network, self.link, guest_mac=nic_mac(0))
+
+    def _abandon(self) -> None:
+        with suppress(AttributeError):  # of a bench that was never open there is no guest
+            self.guest.abandon()
 
     def fresh(self) -> None:
         """Put the guest back to the state in which the bench was opened; the driver's ring is empty then."""
@@ -256,8 +276,7 @@ class GuestBench:
             raise  # a boot would not change the password
         except (TransportError, DeadlineExpired, MachineError, GuestError) as error:
             note(f"The guest does not answer from its kept state, it boots: {error.message}")
-            with suppress(AttributeError):
-                self.guest.abandon()
+            self._abandon()
             self._guest_stack.close()
             self.machine.drop_booted()
             return False
@@ -340,16 +359,7 @@ def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
         )
     with ExitStack() as stack:
         image = ensure(profile.name)
-        link = stack.enter_context(StreamLink.listen())
-        nics = [NicSpec(model=options.nic or profile.machine.nics[0], link_port=link.port)]
-        far = None
-        if profile.network.forward_ipv4 is not None and len(profile.machine.nics) > 1:
-            far = FarLink(stack.enter_context(StreamLink.listen()), profile.network.forward_ipv4, guest_mac=nic_mac(1))
-            nics.append(NicSpec(model=profile.machine.nics[1], link_port=far.link.port))
-        machine = stack.enter_context(
-            open_machine(profile, image, run_dir=options.machine_folder.absolute(), nics=nics)
-        )
-        bench = GuestBench(options, profile, image, machine, link, far=far)
+        bench = GuestBench(options, profile, image, lambda: open_rig(options, profile, image))
         stack.callback(bench.close)
         bench.open()
         yield bench

@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.report import Attempt, LiveView, Outcome, ResultsWriter, exit_code, write_junit
+from harness.report import Attempt, LiveView, Outcome, ResultsWriter, exit_code, last_attempts, write_junit
 from harness.steps import StepEvent
 
 
@@ -97,7 +97,7 @@ class Ledger:
                 self._errors.append(UsageError("Every scenario needs the control interface, which the driver has not."))
             code = exitstatus
             if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-                ours = exit_code((attempt.outcome for attempt in attempts), self._errors)
+                ours = exit_code((attempt.outcome for attempt in last_attempts(attempts)), self._errors)
                 others_failed = exitstatus == pytest.ExitCode.TESTS_FAILED and not attempts
                 code = ours or int(others_failed)
             elif self._refused is not None:

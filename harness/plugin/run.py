@@ -15,6 +15,7 @@ from harness.plugin.complaints import complaints, with_complaints
 from harness.plugin.contract import expected_of
 from harness.plugin.ledger import Ledger, Teller
 from harness.plugin.options import RunOptions
+from harness.plugin.retry import Retry
 from harness.plugin.selection import is_scenario, rules_of, title_of
 from harness.plugin.shown import PLUGIN, live_view
 from harness.report import Attempt, LiveView, Outcome, ScenarioFolder, outcome_of
@@ -60,7 +61,8 @@ class Run:
         self._attempts: Counter[str] = Counter()
         self._current: _Current | None = None
         self._bench: Bench | None = None
-        self._lost: str | None = None
+        self.retry = Retry(self.covers, self.begin_item)
+        config.pluginmanager.register(self.retry, "wfp-hil-retry")
         self._last_place: str | None = None
         self._unsubscribe: Callable[[], None] = subscribe(teller.step)
 
@@ -103,8 +105,8 @@ class Run:
         """Everything around one scenario: a fresh guest before, the records during, the checks after."""
         from harness.plugin.recording import open_scene
 
-        if self._lost is not None:
-            pytest.skip(f"the machine was lost before: {self._lost}")
+        if self.retry.latched is not None:
+            pytest.skip(f"the machine was lost twice: {self.retry.latched}")
         current = self._current
         assert current is not None, "pytest did not tell that the scenario began"
         folder = ScenarioFolder(self.options.out, item.nodeid, current.attempt)
@@ -166,14 +168,13 @@ class Run:
     def _refresh(self, item: pytest.Item, bench: Bench) -> None:
         place = {"test": None, "module": item.nodeid.partition("::")[0], "session": ""}[self.options.fresh]
         broken = self._last_place == "broken"
-        try:
-            if place is None or place != self._last_place or broken:
-                bench.fresh()
-            else:
-                bench.tidy()
-        except HarnessError as error:
-            self._lost = error.message
-            raise
+        if self.retry.renew:
+            bench.renew()
+            self.retry.renew = False
+        elif place is None or place != self._last_place or broken:
+            bench.fresh()
+        else:
+            bench.tidy()
         self._last_place = place
 
     def _judge(self, current: _Current, error: BaseException, report: pytest.TestReport) -> None:
@@ -183,6 +184,8 @@ class Run:
         outcome = outcome_of(cause)
         if outcome in (Outcome.CRASH, Outcome.HANG, Outcome.LOST):
             self._last_place = "broken"
+        if outcome is Outcome.LOST:
+            self.retry.note(cause)
         if outcome is Outcome.CRASH and self._bench is not None and current.scene is not None:
             self._bench.save_dumps(current.scene.folder.path)
         if outcome is Outcome.FAIL and self._bench is not None and current.scene is not None:

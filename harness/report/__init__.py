@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.report.folder import ScenarioFolder, slug
 from harness.report.junit import write_junit
 from harness.report.outcome import Outcome, exit_code, outcome_of
-from harness.report.results import Attempt, ResultsWriter, read_results
+from harness.report.results import Attempt, ResultsWriter, last_attempts, read_results
 from harness.report.terminal import LiveView
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ResultsWriter",
     "ScenarioFolder",
     "exit_code",
+    "last_attempts",
     "outcome_of",
     "read_results",
     "slug",

@@ -9,15 +9,20 @@ from pathlib import Path
 from lxml import etree
 
 from harness.report.outcome import Outcome
-from harness.report.results import Attempt
+from harness.report.results import Attempt, last_attempts
 
 # XML 1.0 has no place for these, not even escaped.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str, object]) -> None:
-    """Write one test suite with the last attempt of every scenario, and the guest it ran on."""
-    latest = list({attempt.scenario: attempt for attempt in attempts}.values())
+    """Write one test suite: what every scenario came to in its last attempt, and the guest it ran on.
+
+    Earlier attempts are told in the elements that Maven Surefire's schema has for them: flakyError where the last one
+    passed, else rerunError.
+    """
+    attempts = list(attempts)
+    latest = last_attempts(attempts)
     suite = etree.Element(
         "testsuite",
         name="wfp-hil",
@@ -43,10 +48,19 @@ def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str
         if attempt.outcome is not Outcome.PASS:
             element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(attempt.message))
             element.text = _clean(attempt.details or attempt.message)
+        for earlier in attempts:
+            if earlier.scenario == attempt.scenario and earlier is not attempt:
+                _earlier(case, earlier, passed=attempt.outcome is Outcome.PASS)
     root = etree.Element("testsuites")
     root.append(suite)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8", pretty_print=True))
+
+
+def _earlier(case: etree._Element, attempt: Attempt, *, passed: bool) -> None:
+    kind = ("flaky" if passed else "rerun") + ("Failure" if attempt.outcome.blames_driver else "Error")
+    element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(attempt.message))
+    etree.SubElement(element, "stackTrace").text = _clean(attempt.details or attempt.message)
 
 
 def _properties(parent: etree._Element, properties: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Attempt:
         return sum(self.seconds.values())
 
 
+def last_attempts(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """What each scenario came to in the end: of those that were tried again the last attempt alone."""
+    return list({attempt.scenario: attempt for attempt in attempts}.values())
+
+
 class ResultsWriter:
     """Appends records to a results.jsonl."""
 
@@ -79,8 +85,10 @@ class ResultsWriter:
 
     def end(self, code: int) -> None:
         """The run has ended."""
-        counts = Counter(attempt.outcome for attempt in self.attempts)
-        self._write({"record": "end", "exit_code": code, "counts": {str(key): count for key, count in counts.items()}})
+        last = last_attempts(self.attempts)
+        counts = {str(key): count for key, count in Counter(attempt.outcome for attempt in last).items()}
+        again = {"tried_again": len(self.attempts) - len(last)} if len(last) < len(self.attempts) else {}
+        self._write({"record": "end", "exit_code": code, "counts": counts, **again})
 
     def close(self) -> None:
         """Close the file."""

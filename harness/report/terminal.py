@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.errors import HarnessError
 from harness.report.outcome import Outcome
-from harness.report.results import Attempt
+from harness.report.results import Attempt, last_attempts
 from harness.steps import StepEvent
 
 _COLOURS = {
@@ -94,7 +94,7 @@ class LiveView:
             self._what, self._since = "between scenarios", time.monotonic()
         line = Text(f"{self._clock()}  ")
         line.append(f"{attempt.outcome:<5}", style=_COLOURS[attempt.outcome])
-        line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}")
+        line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}{_which(attempt)}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
         elif unwanted := attempt.broken_rules(on_purpose=False):
@@ -103,8 +103,11 @@ class LiveView:
 
     def summary(self, attempts: Sequence[Attempt], guest: str, out: str, error: HarnessError | None = None) -> None:
         """Counts, where everything is, and the error that ended the run, if one did."""
-        counts = Counter(attempt.outcome for attempt in attempts)
+        last = last_attempts(attempts)
+        counts = Counter(attempt.outcome for attempt in last)
         words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+        if again := len(attempts) - len(last):
+            words += f", {again} of them in a second attempt on a fresh machine"
         self._say(f"{words or 'nothing ran'} on guest '{guest}'; results: {out}")
         if error is not None:
             self._console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
@@ -125,3 +128,7 @@ class LiveView:
                 doing = " | ".join(self._running)
             text = f"{self._clock()}  {doing} ({seconds:.1f} s)"
         return Spinner("dots", Text(text))
+
+
+def _which(attempt: Attempt) -> str:
+    return f" (attempt {attempt.attempt})" if attempt.attempt > 1 else ""

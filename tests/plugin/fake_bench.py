@@ -68,6 +68,7 @@ class FakeBench:
         self.running = True
         self.broken: HarnessError | None = None
         self.fresh_fails: HarnessError | None = None
+        self.renew_fails: HarnessError | None = None
         self.calls = []
 
     def fresh(self):
@@ -76,6 +77,18 @@ class FakeBench:
             raise self.fresh_fails
         self.broken = None
         self.running = True
+        self.control = FakeControl(self) if self.options.driver is None else None
+        self.stations = FakeStations()
+
+    def renew(self):
+        self.calls.append("renew")
+        if self.renew_fails:
+            raise self.renew_fails
+        self.fresh_fails = None
+        self.near.close()
+        self.link.close()
+        self.near, self.link = MemoryLink.pair()
+        self.broken, self.running = None, True
         self.control = FakeControl(self) if self.options.driver is None else None
         self.stations = FakeStations()
 

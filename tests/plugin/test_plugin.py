@@ -107,7 +107,6 @@ def test_one(driver, fence, trace):
         ("raise DeadlineExpired('No data came.')", Outcome.FAIL, 1),
         ("scene.bench.broken = GuestCrashed('Bugcheck.', code=0xd1); raise TransportError('gone')", Outcome.CRASH, 1),
         ("scene.bench.stations.answers = False; scene.fence()", Outcome.HANG, 1),
-        ("scene.bench.broken = MachineLost('QEMU died.'); raise TransportError('gone')", Outcome.LOST, 3),
         ("{}['a bug of the scenario']", Outcome.LOST, 3),
         ("raise UsageError('There is no such layer.')", Outcome.LOST, 2),
         ("pytest.skip('not on this guest')", Outcome.SKIP, 0),
@@ -198,22 +197,6 @@ def test_two(driver):
     dumps = [path.parent.name for path in (scenarios.path / "results").rglob("MEMORY.DMP")]
     assert len(dumps) == 1
     assert "test_one" in dumps[0]
-
-
-def test_a_machine_that_cannot_be_put_back_is_latched_with_its_first_cause(scenarios: pytest.Pytester) -> None:
-    body = """
-def test_one(scene):
-    scene.bench.fresh_fails = MachineLost('The disk is full.')
-def test_two(driver):
-    pass
-def test_three(driver):
-    pass
-"""
-    result, records, _ = run(scenarios, body)
-
-    assert outcomes(records) == ["PASS", "LOST", "SKIP"]
-    assert "The disk is full." in str(records[-2]["message"])
-    assert result.ret == 3
 
 
 def test_a_rule_that_does_not_exist_is_a_usage_error(scenarios: pytest.Pytester) -> None:

@@ -1,0 +1,87 @@
+"""A scenario that is lost is tried once more, on a fresh machine; a machine that is lost twice in a row is latched.
+
+Nothing that speaks about the driver is ever tried again: FAIL, CRASH and HANG stand as they are.
+"""
+
+# ruff: noqa: SLF001 - what pytest's own runner does around an attempt has no public name
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from _pytest.runner import call_and_report, show_test_item
+
+from harness.errors import HarnessError, UsageError
+
+
+class Retry:
+    """Registered as the plug-in 'wfp-hil-retry' while scenarios run; runs each of them, at most twice."""
+
+    def __init__(self, covers: Callable[[pytest.Item], bool], begin: Callable[[pytest.Item], None]) -> None:
+        """`covers` says which tests are scenarios; `begin` is told that the second attempt at one begins."""
+        self._covers, self._begin = covers, begin
+        self._lost: str | None = None
+        self._again = False
+        self.latched: str | None = None
+        """Why no scenario runs any more."""
+        self.renew = False
+        """Whether the next scenario needs a fresh machine; who opened it takes this back."""
+
+    def note(self, cause: BaseException) -> None:
+        """The attempt that runs now is LOST, of this."""
+        # A mistake in a scenario is the same on any machine.
+        if isinstance(cause, (HarnessError, OSError)) and not isinstance(cause, UsageError) and self._lost is None:
+            self._lost = getattr(cause, "message", None) or f"{type(cause).__name__}: {cause}"
+
+    @pytest.hookimpl
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run one scenario as pytest would, and once more if it was lost."""
+        if not self._covers(item):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        first = self._attempt(item, nextitem)
+        if first is not None and self.latched is None and not item.session.shouldstop:
+            self.renew = self._again = True
+            self._begin(item)
+            second = self._attempt(item, nextitem)
+            self._again = False
+            if second is not None or self.renew:
+                self.latched = f"{second or first} In the attempt before: {first}" if second != first else first
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _attempt(self, item: Any, nextitem: pytest.Item | None) -> str | None:
+        """Set up, call and tear down, and give back of what it was lost; pytest's own code has no place for that."""
+        self._lost = None
+        if not item._request:  # pytest gives the fixtures up when an attempt has ended
+            item._initrequest()
+        try:
+            reports = [self._phase(item, "setup")]
+            if reports[0].passed:
+                only = item.config.getoption("setuponly", False)
+                if item.config.getoption("setupshow", False):
+                    show_test_item(item, add_space=not only)
+                if not only:
+                    reports.append(self._phase(item, "call"))
+            if item.session.shouldfail or item.session.shouldstop:
+                nextitem = None
+            elif self._may_go_on:
+                nextitem = item.parent  # so that the bench, which outlives scenarios, is there for the next attempt
+            reports.append(self._phase(item, "teardown", nextitem=nextitem))
+        finally:
+            item._request = False
+            item.funcargs = None
+        for report in reports:
+            if self._may_go_on and report.failed:
+                report.outcome = "rerun"  # type: ignore[assignment]  # what plug-ins that repeat tests call it
+            item.ihook.pytest_runtest_logreport(report=report)
+        return self._lost
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._lost is not None and not self._again and self.latched is None
+
+    @staticmethod
+    def _phase(item: pytest.Item, when: Any, **more: object) -> pytest.TestReport:
+        return call_and_report(item, when, log=False, **more)
