@@ -1,7 +1,8 @@
 """The only place that starts programs on the host.
 
 Standard input is empty unless given, every program is its own session so that it can be ended with its
-children, and a failing command is shown in a form that can be pasted into a shell.
+children, and a failing command is shown in a form that can be pasted into a shell. Each carries the mark of this
+process, by which `wfp-hil clean` knows it when this process is killed and it goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import DeadlineExpired, HostError
+from harness.ownership import OWNER_VARIABLE, Owner
 from harness.waiting import Deadline
+
+# A harness that started this one may have marked it; what libraries start here, such as libvirt's daemon, is not its.
+os.environ.pop(OWNER_VARIABLE, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +57,18 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    lasting: bool = False,
 ) -> Completed:
-    """Run a program to its end.
+    """Run a program to its end; `lasting` where it leaves a daemon behind that is nobody's.
 
     Raises HostError when it is not installed or, with `check`, ends with a code other than 0; DeadlineExpired
     when the deadline is over, after the program and its children were ended.
     """
     words = tuple(os.fspath(word) for word in argv)
     started = time.monotonic()
-    with start(words, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, cwd=cwd, env=env) as process:
+    with start(
+        words, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, cwd=cwd, env=env, lasting=lasting
+    ) as process:
         try:
             out, err = process.communicate(input, timeout=deadline.remaining() if deadline else None)
         except subprocess.TimeoutExpired as expired:
@@ -89,12 +97,17 @@ def start(
     stderr: int = subprocess.PIPE,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    lasting: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program; leaving the block ends it and all its children."""
     words = [os.fspath(word) for word in argv]
+    variables = dict(os.environ if env is None else env)
+    variables.pop(OWNER_VARIABLE, None)  # of a harness that started this one
+    if not lasting:
+        variables[OWNER_VARIABLE] = Owner.this_process().mark
     try:
         process = subprocess.Popen(
-            words, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, start_new_session=True
+            words, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=variables, start_new_session=True
         )
     except FileNotFoundError as missing:
         raise HostError(

@@ -22,6 +22,7 @@ ROWS = [
     {"config", "oracle"},
     {"wfp"},
     {"steps", "process"},
+    {"ownership"},
     {"waiting"},
     {"errors"},
 ]

@@ -102,20 +102,19 @@ def _attached(name: str) -> Iterator[Guest]:
 @contextmanager
 def _booted(name: str) -> Iterator[Guest]:
     """The guest of a machine that is booted now and gone at the end."""
-    import tempfile
-
     from harness.config import load_profile
     from harness.guest import open_guest
     from harness.hypervisor import NicSpec, open_machine
     from harness.images import ensure
     from harness.link import StreamLink
+    from harness.ownership import temporary_folder
     from harness.waiting import Deadline
 
     profile = load_profile(name)
     with ExitStack() as stack:
         with show_steps(max_depth=1):
             image = ensure(profile.name)
-            run_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wfp-hil-shell-")))
+            run_dir = stack.enter_context(temporary_folder("shell"))
             links = [stack.enter_context(StreamLink.listen()) for _ in profile.machine.nics]
             nics = [
                 NicSpec(model=model, link_port=link.port)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from harness.driver.build import certificate_folder
 from harness.driver.package import DriverPackage
@@ -16,6 +15,7 @@ from harness.driver.sign import make_certificate, sign
 from harness.errors import DeployError, DriverStartError
 from harness.guest import CommandResult, Guest, ProbeError
 from harness.guest.session import PROBE_PATH, WORK_FOLDER
+from harness.ownership import temporary_folder
 from harness.steps import note, step
 from harness.waiting import Deadline, NotYet, wait_for
 from harness.wfp import status_name
@@ -260,12 +260,10 @@ def _deploy_package(guest: Guest, package: DriverPackage, serial_log: Path | Non
     from harness.driver.windows_deploy import install  # it is built on DriverService
     from harness.driver.windows_package import make_package
 
-    with TemporaryDirectory(prefix="wfp-hil-package-") as folder:
+    with temporary_folder("package") as folder:
         signer = make_certificate(certificate_folder())
         inf = package.path.with_suffix(".inf")
-        made = make_package(
-            package.path, Path(folder) / package.service, signer=signer, inf=inf if inf.is_file() else None
-        )
+        made = make_package(package.path, folder / package.service, signer=signer, inf=inf if inf.is_file() else None)
         return install(guest, made, serial_log=serial_log).service
 
 
@@ -276,8 +274,8 @@ def _signed(package: DriverPackage) -> Iterator[Path]:
         yield package.path
         return
     note(f"'{package.path.name}' is not signed: a copy signed with this checkout's test certificate is deployed.")
-    with TemporaryDirectory(prefix="wfp-hil-signed-") as folder:
-        yield sign(package.path, Path(folder) / package.path.name, make_certificate(certificate_folder()))
+    with temporary_folder("signed") as folder:
+        yield sign(package.path, folder / package.path.name, make_certificate(certificate_folder()))
 
 
 def _error_of(done: CommandResult) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from harness.errors import HostError, SigningError
+from harness.ownership import temporary_folder
 from harness.process import Completed, run
 from harness.steps import step
 from harness.waiting import Deadline
@@ -69,8 +69,8 @@ def sign(source: Path, target: Path, certificate: TestCertificate) -> Path:
 
     Raises SigningError.
     """
-    with step("sign", file=source.name), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        signed = Path(scratch) / target.name
+    with step("sign", file=source.name), temporary_folder("signing", beside=target.parent) as scratch:
+        signed = scratch / target.name
         _osslsigncode(
             source,
             "sign",

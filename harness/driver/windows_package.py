@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harness.driver.package import DriverPackage, load_package
 from harness.driver.sign import TestCertificate, sign, verify
 from harness.driver.version import read_version
 from harness.errors import DriverPackageError, SigningError
+from harness.ownership import temporary_folder
 from harness.steps import step
 
 _PROVIDER = "wfp-hil test"
@@ -60,8 +60,11 @@ def make_package(
     """
     package = load_package(driver)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with step("make the driver package", driver=driver.name), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        folder = Path(scratch) / "package"
+    with (
+        step("make the driver package", driver=driver.name),
+        temporary_folder("package", beside=target.parent) as scratch,
+    ):
+        folder = scratch / "package"
         folder.mkdir()
         text = inf.read_bytes() if inf else _render(package, start).encode()
         problems = check_inf(text)

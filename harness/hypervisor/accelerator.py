@@ -10,13 +10,12 @@ import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from harness import process
 from harness.config import state_root
 from harness.errors import DeadlineExpired, HarnessError, HostError, UsageError
-from harness.hypervisor.ownership import host_boot
+from harness.ownership import host_boot, temporary_folder
 from harness.waiting import Deadline
 
 PROBE_SECONDS = 2.0
@@ -74,8 +73,8 @@ def probe(emulator: Path, *, node: Path = _KVM_NODE, seconds: float = PROBE_SECO
         return Accelerator(kind="tcg", reason=f"There is no {node}.")
     if not os.access(node, os.R_OK | os.W_OK):
         return Accelerator(kind="tcg", reason=f"This user may not open {node}.")
-    with TemporaryDirectory(prefix="wfp-hil-probe-") as folder:
-        disk = Path(folder) / "exit.img"
+    with temporary_folder("probe") as folder:
+        disk = folder / "exit.img"
         disk.write_bytes(_EXIT_GUEST)
         argv = [
             *(str(emulator), "-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "16"),

@@ -15,6 +15,11 @@ from harness import process, steps
 from harness.errors import HostError, MachineError, UsageError
 from harness.waiting import Deadline, wait_for
 
+# A daemon that says nothing for a minute is gone; a busy host may well hold one up for some seconds.
+_KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 10, 6
+_RESTART_SECONDS = 20.0
+
+_answered: set[str] = set()  # daemons that this process has talked to: one that is silent now may be starting anew
 _event_loop_lock = threading.Lock()  # guards _event_loop
 _event_loop: threading.Thread | None = None
 
@@ -37,10 +42,15 @@ def connect(uri: str | None = None, *, deadline: Deadline | None = None) -> libv
     try:
         connection = _open(uri)
     except libvirt.libvirtError as error:
-        if not _daemon_is_ours_to_start(uri, error):
+        if _daemon_is_ours_to_start(uri, error):
+            start_daemons()
+        elif not (uri in _answered and _is_silent(error)):
             raise _explain(uri, error) from error
-        start_daemons()
-        connection = wait_for(lambda: _open_or_none(uri), deadline or Deadline(20), f"libvirtd to answer at {uri}")
+        wait = deadline or Deadline(_RESTART_SECONDS)
+        connection = wait_for(lambda: _open_or_none(uri), wait, f"libvirtd to answer at {uri}")
+    _answered.add(uri)
+    with suppress(libvirt.libvirtError):  # drivers of libvirt without a daemon have nobody to ask
+        connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_TRIES)
     return connection
 
 
@@ -51,7 +61,7 @@ def start_daemons() -> None:
         if tool is None:
             raise HostError(f"The program '{name}' is not installed.", hint="'make setup' installs all that is needed.")
         if not _runs(Path(pid_file), name):
-            process.run([tool, "-d"], deadline=Deadline(20))
+            process.run([tool, "-d"], deadline=Deadline(20), lasting=True)
 
 
 def give_kvm_its_group(node: Path = Path("/dev/kvm"), udev: Path = Path("/run/udev/control")) -> None:
@@ -146,10 +156,14 @@ def _open_or_none(uri: str) -> libvirt.virConnect | None:
         return None
 
 
-def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
+def _is_silent(error: libvirt.libvirtError) -> bool:
     text = words_of(error)
-    silent = "socket" in text and ("No such file or directory" in text or "Connection refused" in text)
-    return uri == "qemu:///system" and os.geteuid() == 0 and silent and not Path("/run/systemd/system").exists()
+    return "socket" in text and ("No such file or directory" in text or "Connection refused" in text)
+
+
+def _daemon_is_ours_to_start(uri: str, error: libvirt.libvirtError) -> bool:
+    ours = uri == "qemu:///system" and os.geteuid() == 0 and not Path("/run/systemd/system").exists()
+    return ours and _is_silent(error)
 
 
 def _explain(uri: str, error: libvirt.libvirtError) -> HostError:

@@ -15,7 +15,7 @@ from harness.errors import HostError, MachineError
 from harness.hypervisor import platform_xml
 from harness.hypervisor.accelerator import Accelerator
 from harness.hypervisor.firmware import find_firmware
-from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
+from harness.ownership import OWNER_NAMESPACE, Owner
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")

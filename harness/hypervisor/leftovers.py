@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal
@@ -16,14 +14,15 @@ import libvirt
 from lxml import etree
 
 from harness import steps
-from harness.config import state_root
+from harness.config import project_root, state_root
+from harness.config.directories import cache_root
 from harness.errors import HostError
 from harness.hypervisor.connection import connect
-from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
-from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
-from harness.waiting import Deadline, wait_for
+from harness.hypervisor.qemu_process import domain_of, end_process, find_processes
+from harness.hypervisor.state import DOMAIN_PREFIX, HALF_MADE, MachineState
+from harness.ownership import OWNER_NAMESPACE, Owner, abandoned_folders, abandoned_programs, end_abandoned
 
-Kind = Literal["domain", "qemu", "state", "temporary"]
+Kind = Literal["process", "domain", "qemu", "state", "temporary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +35,43 @@ class Leftover:
 
 
 def find(connection: libvirt.virConnect, *, root: Path | None = None, temporary: Path | None = None) -> list[Leftover]:
-    """All that ended runs left: domains, QEMU processes unknown to libvirt, state folders, temporary folders.
+    """All that ended runs left: programs, domains, QEMUs unknown to libvirt, state folders, temporary folders.
 
     In an order in which they can be removed.
     """
     root = root or state_root()
-    found: list[Leftover] = []
+    # Programs before the records of their owners, which are there first: what begins meanwhile is never taken for one
+    # that was left.
+    programs, qemus = abandoned_programs(), find_processes()
+    found = [Leftover("process", f"{name} (pid {pid})", partial(end_abandoned, pid)) for pid, name in programs]
     known: set[str] = set()
     for domain in connection.listAllDomains():
         name = domain.name()
         known.add(name)
         if name.startswith(DOMAIN_PREFIX) and not _is_alive(_owner_of(domain)):
-            found.append(Leftover("domain", name, lambda domain=domain: _remove_domain(domain)))  # type: ignore[misc]
+            found.append(Leftover("domain", name, partial(_remove_domain, domain)))
     live: set[str] = set()
     folders: list[Leftover] = []
-    for folder in sorted(root.glob(f"{DOMAIN_PREFIX}*")):
+    for folder in sorted([*root.glob(f"{DOMAIN_PREFIX}*"), *root.glob(f"{HALF_MADE}*")]):
         state = MachineState(folder)
         record = state.record()
-        if record is not None and record[0].is_alive():
+        owner = record[0] if record is not None else Owner.of_mark(folder.name.removeprefix(HALF_MADE))
+        if owner is not None and owner.is_alive():
             live.add(folder.name)
         else:
             folders.append(Leftover("state", str(folder), state.remove))
-    for pid, name in _qemu_processes():
-        if name not in known and name not in live:
-            found.append(Leftover("qemu", f"{name} (pid {pid})", lambda pid=pid, name=name: _end_qemu(pid, name)))  # type: ignore[misc]
+    for pid, name in qemus:
+        if name not in known and name not in live and domain_of(pid) == name:
+            found.append(Leftover("qemu", f"{name} (pid {pid})", partial(end_process, pid, name)))
     found += folders
-    for folder in sorted((temporary or Path(gettempdir())).glob("wfp-hil-probe-*")):
-        if folder.stat().st_uid == os.geteuid() and not _used_by_qemu(folder):
-            found.append(Leftover("temporary", str(folder), lambda folder=folder: shutil.rmtree(folder)))  # type: ignore[misc]
+    for place in [temporary] if temporary is not None else _temporary_places():
+        for folder in abandoned_folders(place):
+            found.append(Leftover("temporary", str(folder), partial(shutil.rmtree, folder)))
     return found
+
+
+def _temporary_places() -> list[Path]:
+    return [Path(gettempdir()), cache_root() / "media", project_root() / "drivers" / "build" / "signed"]
 
 
 def clean(uri: str | None = None, *, root: Path | None = None) -> list[Leftover]:
@@ -116,55 +123,3 @@ def _remove_domain(domain: libvirt.virDomain) -> None:
         # A transient one is gone with its end, and another run may clear up at the same time.
         if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
             raise
-
-
-def _qemu_users() -> set[int]:
-    """Users whose QEMUs the libvirt of this user looks after; another user's session has its own."""
-    if os.geteuid() != 0:
-        return {os.geteuid()}
-    return {0} | {entry.pw_uid for entry in pwd.getpwall() if entry.pw_name in ("libvirt-qemu", "qemu")}
-
-
-def _qemu_processes() -> list[tuple[int, str]]:
-    """Process number and domain name of every QEMU of ours on this host."""
-    users = _qemu_users()
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [(pid, name) for pid in numbers if (name := _domain_of(pid)) and _user_of(pid) in users]
-
-
-def _domain_of(pid: int) -> str | None:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return None
-    if b"qemu-system" not in words[0] or b"-name" not in words:
-        return None
-    value = words[words.index(b"-name") + 1].decode(errors="replace")
-    name = value.split(",")[0].removeprefix("guest=")
-    return name if name.startswith(DOMAIN_PREFIX) else None
-
-
-def _user_of(pid: int) -> int | None:
-    try:
-        return Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
-        return None
-
-
-def _end_qemu(pid: int, name: str) -> None:
-    if _domain_of(pid) != name:
-        return  # it ended, and another program may have its number now
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: True if _domain_of(pid) is None else None, Deadline(10), f"QEMU with pid {pid} to end")
-
-
-def _used_by_qemu(folder: Path) -> bool:
-    wanted = os.fsencode(folder)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if wanted in (entry / "cmdline").read_bytes():
-                    return True
-            except OSError:
-                continue
-    return False

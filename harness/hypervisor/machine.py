@@ -22,14 +22,15 @@ from harness.hypervisor.console import Console
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
 from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, share_tpm_authority
 from harness.hypervisor.monitor import Monitor
-from harness.hypervisor.ownership import Owner
+from harness.hypervisor.qemu_process import end_without_libvirt, find_process, is_stopped
 from harness.hypervisor.serial import SerialLog
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
 from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
 from harness.hypervisor.tsc import tsc_khz
 from harness.hypervisor.watch import Bugcheck, Condition, Watch
-from harness.waiting import Deadline
+from harness.ownership import Owner
+from harness.waiting import Deadline, wait_for
 
 
 @contextmanager
@@ -44,12 +45,15 @@ def open_machine(
     """A machine that is not started yet; leaving the block ends it and removes all it left but `run_dir`."""
     run_dir.mkdir(parents=True, exist_ok=True)
     connection = connect(uri)
-    machine = Machine(connection, profile, image, run_dir=run_dir, nics=nics)
     try:
-        yield machine
+        machine = Machine(connection, profile, image, run_dir=run_dir, nics=nics)
+        try:
+            yield machine
+        finally:
+            machine.close()
     finally:
-        machine.close()
-        connection.close()
+        with suppress(libvirt.libvirtError):  # its daemon may be gone
+            connection.close()
 
 
 class Machine:
@@ -88,6 +92,7 @@ class Machine:
         self._snapshots = Snapshots(self, self._state.folder)
         self._domain: libvirt.virDomain | None = None
         self._uuid = ""
+        self._paused = False
         self._ports: dict[int, int] = {}
         self._mark = 0  # where the serial log of this boot begins
         self._boot_id: str | None = None
@@ -248,6 +253,25 @@ class Machine:
         """Raises MachineLost, with its first cause, when the machine is broken."""
         self._watch.check()
 
+    def examine(self, deadline: Deadline) -> None:
+        """Look at the host's side of the machine now, as the last event may still be on its way.
+
+        Raises MachineLost when QEMU is gone, or is stopped by a signal or by somebody's `virsh suspend`.
+        """
+        self.check()
+        if self._domain is None:
+            return
+        pid = find_process(self.name)
+        if pid is None:
+            with suppress(DeadlineExpired):  # libvirt knows best how it ended
+                wait_for(lambda: True if not self.is_alive() else None, deadline, "libvirt to tell how QEMU ended")
+            self._watch.end("its QEMU process has ended")
+        elif is_stopped(pid):
+            self._watch.lose(Condition.STOPPED, f"stands still: a signal stopped its QEMU process {pid}")
+        elif self.condition is Condition.PAUSED and not self._paused:
+            self._watch.lose(Condition.STOPPED, "stands still: somebody else paused its processors")
+        self.check()
+
     def is_alive(self) -> bool:
         """Whether the domain runs (or is paused) and has not panicked or rebooted by itself."""
         return self.condition in (Condition.RUNNING, Condition.PAUSED)
@@ -277,11 +301,13 @@ class Machine:
 
     def pause(self) -> None:
         """Stop the guest's processors."""
+        self._paused = True
         self._call("pause", lambda domain: domain.suspend())
 
     def resume(self) -> None:
         """Let the guest's processors go on."""
         self._call("resume", lambda domain: domain.resume())
+        self._paused = False
 
     def inject_nmi(self) -> None:
         """Send a non-maskable interrupt; Windows answers with a bugcheck and a dump."""
@@ -364,8 +390,11 @@ class Machine:
         self._watch.follow(None)
         domain, self._domain = self._domain, None
         if domain is not None:
-            with suppress(libvirt.libvirtError):  # it has ended already
+            try:
                 domain.destroy()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                    end_without_libvirt(self.name)
 
     def _running_domain(self) -> libvirt.virDomain:
         if self._domain is None:

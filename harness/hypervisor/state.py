@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 from harness import process
 from harness.config import state_root
 from harness.errors import HostError
-from harness.hypervisor.ownership import Owner
+from harness.ownership import Owner
 from harness.waiting import Deadline
 
 DOMAIN_PREFIX = "wfp-hil-"
+HALF_MADE = ".half-"
 _RECORD = "owner.json"
 
 
@@ -33,21 +35,28 @@ class MachineState:
     ) -> MachineState:
         """Make the folder and record who owns it, before anything else of the machine exists."""
         folder = (root or state_root()) / domain
+        owner = Owner.this_process()
+        record = {"domain": domain, "uri": uri, "run_dir": str(run_dir), "owner": asdict(owner)}
+        half = folder.parent / f"{HALF_MADE}{owner.mark}-{domain}"
         try:
-            folder.mkdir(parents=True)
+            if folder.exists():
+                raise FileExistsError
+            # Others clear up at any time: the folder appears under its name together with the record of its owner.
+            half.mkdir(parents=True)
+            (half / _RECORD).write_text(json.dumps(record), encoding="utf-8")
             # Root's umask may hide these from the user QEMU runs as; passing through is all it needs.
-            for place in (folder, folder.parent, folder.parent.parent):
+            for place in (half, half.parent, half.parent.parent):
                 place.chmod(place.stat().st_mode | 0o111)
-        except FileExistsError:
-            raise HostError(
-                f"There is a machine '{domain}' already.", hint="'wfp-hil clean' removes what an ended run left."
-            ) from None
+            half.rename(folder)
         except OSError as error:
+            shutil.rmtree(half, ignore_errors=True)
+            if error.errno in (None, errno.EEXIST, errno.ENOTEMPTY):
+                raise HostError(
+                    f"There is a machine '{domain}' already.", hint="'wfp-hil clean' removes what an ended run left."
+                ) from None
             raise HostError(
                 f"'{folder}' cannot be made: {error.strerror}.", hint="Set WFP_HIL_CACHE to a folder of yours."
             ) from error
-        record = {"domain": domain, "uri": uri, "run_dir": str(run_dir), "owner": asdict(Owner.this_process())}
-        (folder / _RECORD).write_text(json.dumps(record), encoding="utf-8")
         return cls(folder, disks)
 
     @property

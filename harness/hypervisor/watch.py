@@ -14,6 +14,7 @@ import libvirt
 import libvirt_qemu
 
 from harness.errors import MachineLost
+from harness.hypervisor.qemu_process import oom_kills
 from harness.hypervisor.serial import SerialLog
 
 
@@ -27,13 +28,21 @@ class Condition(StrEnum):
     REBOOTED = "rebooted"
     SWITCHED_OFF = "switched-off"
     GONE = "gone"
+    DISK_FAILED = "disk-failed"
+    STOPPED = "stopped"
+    OUT_OF_REACH = "out-of-reach"
 
 
-_BROKEN = (Condition.PANICKED, Condition.REBOOTED, Condition.SWITCHED_OFF, Condition.GONE)
+_BROKEN = frozenset(Condition) - {Condition.OFF, Condition.RUNNING, Condition.PAUSED}
 _ENDINGS = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "somebody destroyed the domain",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "the guest crashed",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "QEMU ended unexpectedly",
+}
+_CLOSINGS = {
+    libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "the connection to libvirt's daemon broke",
+    libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "libvirt's daemon ended or was started anew",
+    libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "libvirt's daemon no longer answers",
 }
 
 
@@ -76,7 +85,13 @@ class Watch:
         self._handles = [
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None),
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reset, None),
+            connection.domainEventRegisterAny(
+                None, libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._disk_failed, None
+            ),
         ]
+        self._ooms = oom_kills()
+        with suppress(libvirt.libvirtError):  # drivers of libvirt without a daemon have none to lose
+            connection.registerCloseCallback(self._closed, None)
         self._panics: int | None = None
         with suppress(libvirt.libvirtError):  # libvirt's test driver has no QEMU
             anyone: Any = None  # the binding's types want a domain, its code takes none for all
@@ -151,12 +166,21 @@ class Watch:
         for callback in callbacks:
             callback(lost)
 
+    def end(self, how: str) -> None:
+        """QEMU is gone; says so if the kernel meanwhile ended a process for want of memory."""
+        kills = oom_kills() - self._ooms
+        if kills > 0:
+            how += f", and since it began the host's kernel ended {kills} for want of memory (oom_kill in /proc/vmstat)"
+        self.lose(Condition.GONE, f"is gone: {how}")
+
     def close(self) -> None:
         """Hear no more events."""
         for handle in self._handles:
             with suppress(libvirt.libvirtError):
                 self._connection.domainEventDeregisterAny(handle)
         self._handles = []
+        with suppress(libvirt.libvirtError):
+            self._connection.unregisterCloseCallback()
         if self._panics is not None:
             with suppress(libvirt.libvirtError):
                 libvirt_qemu.qemuMonitorEventDeregister(self._connection, self._panics)
@@ -170,7 +194,7 @@ class Watch:
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
             self.lose(Condition.SWITCHED_OFF, "is gone: the guest shut down")
         elif event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            self.lose(Condition.GONE, f"is gone: {_ENDINGS.get(detail, f'it stopped for reason {detail}')}")
+            self.end(_ENDINGS.get(detail, f"it stopped for reason {detail}"))
         elif event == libvirt.VIR_DOMAIN_EVENT_CRASHED:
             writes = ", and writes its dump" if detail == libvirt.VIR_DOMAIN_EVENT_CRASHED_CRASHLOADED else ""
             self.lose(Condition.PANICKED, f"panicked: the guest reported a crash of its kernel{writes}")
@@ -185,6 +209,19 @@ class Watch:
             with self._lock:
                 self._resets += 1
             self.lose(Condition.REBOOTED, "rebooted by itself")
+
+    def _disk_failed(
+        self, _connection: libvirt.virConnect, domain: libvirt.virDomain, path: str, _alias: str, action: int,
+        reason: str, _opaque: Any,
+    ) -> None:  # fmt: skip
+        if self._is_followed(domain) and action == libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE:
+            why = "there is no space left on the host's disk" if reason == "enospc" else "the host's disk failed"
+            self.lose(Condition.DISK_FAILED, f"stands still: QEMU could not write '{path}', for {why}")
+
+    def _closed(self, _connection: libvirt.virConnect, reason: int, _opaque: Any) -> None:
+        if self._uuid is not None and reason != libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT:
+            why = _CLOSINGS.get(reason, f"the connection to libvirt ended for reason {reason}")
+            self.lose(Condition.OUT_OF_REACH, f"is out of reach: {why}")
 
     def _panicked(
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _event: str, _seconds: int, _micros: int,

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import HarnessError, ImageBuildError
+from harness.ownership import Owner, owner_of_folder
 from harness.process import find_tool, run
 from harness.steps import note
 from harness.waiting import Deadline
@@ -65,7 +66,7 @@ def scratch_root() -> Path:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder in which everybody may work, as root of a user's namespace is somebody else; removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch_root()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{Owner.this_process().mark}-", dir=scratch_root()))
     try:
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until it is free, the folder is in use
@@ -81,6 +82,9 @@ def remove_abandoned() -> list[Path]:
     for folder in sorted(scratch_root().glob(f"{_PREFIX}*")):
         with suppress(OSError):
             if folder.stat().st_uid != os.geteuid():
+                continue
+            owner = owner_of_folder(folder)
+            if owner is not None and owner.is_alive():  # it may not have come to take the lock yet
                 continue
             with (folder / ".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,6 +40,7 @@ from harness.link import StreamLink
 from harness.plugin.diagnosis import diagnose, find_crash
 from harness.plugin.dumps import fetch_dumps
 from harness.plugin.far import FarLink
+from harness.plugin.losses import find_loss
 from harness.plugin.options import RunOptions
 from harness.plugin.rig import Rig, open_rig
 from harness.steps import note, step
@@ -264,7 +265,9 @@ class GuestBench:
 
     def diagnose(self, error: BaseException) -> BaseException:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
-        return diagnose(error, check=self.check, probe=lambda: self.probe)
+        crash = find_crash(self.machine, self._serial_mark)
+        loss = find_loss(self.machine, self._links()) if crash is None else None
+        return loss or diagnose(error, check=self.check, probe=lambda: self.probe)
 
     def _start_booted(self) -> bool:
         """Go on from the state that an earlier run kept after its boot; False when there is none that answers."""

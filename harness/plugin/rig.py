@@ -33,5 +33,7 @@ def open_rig(options: RunOptions, profile: Profile, image: Image) -> Iterator[Ri
         if profile.network.forward_ipv4 is not None and len(profile.machine.nics) > 1:
             far = FarLink(stack.enter_context(StreamLink.listen()), profile.network.forward_ipv4, guest_mac=nic_mac(1))
             nics.append(NicSpec(model=profile.machine.nics[1], link_port=far.link.port))
-        machine = stack.enter_context(open_machine(profile, image, run_dir=options.machine_folder.absolute(), nics=nics))
+        machine = stack.enter_context(
+            open_machine(profile, image, run_dir=options.machine_folder.absolute(), nics=nics)
+        )
         yield Rig(machine=machine, link=link, far=far)

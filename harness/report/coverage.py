@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from harness.errors import HostError, UsageError
+from harness.ownership import temporary_folder
 from harness.process import run
 from harness.waiting import Deadline
 from harness.wfp import Area, Kind, Rule, all_areas, all_rules, find_area, near_rules
@@ -159,8 +159,8 @@ def marks_of_tests(project: Path) -> Iterator[Mention]:
     ]
     if not files:
         return
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-rules-") as folder:
-        marks = Path(folder) / "marks.json"
+    with temporary_folder("rules") as folder:
+        marks = folder / "marks.json"
         plugins = ["-p", "harness.plugin.rule_marks", "-p", "no:cacheprovider"]
         done = run(
             [sys.executable, "-m", "pytest", *plugins, "--collect-only", "-q", "--rule-marks", marks, *files],

@@ -16,7 +16,7 @@ from harness.hypervisor.accelerator import Accelerator
 from harness.hypervisor.connection import connect
 from harness.hypervisor.domain_xml import SCHEMA, DomainSpec, NicSpec, nic_mac, render_domain, validate
 from harness.hypervisor.firmware import Firmware
-from harness.hypervisor.ownership import Owner
+from harness.ownership import Owner
 
 GOLDEN = Path(__file__).with_name("reference.xml")
 GOLDEN_WINDOWS = Path(__file__).with_name("windows.xml")

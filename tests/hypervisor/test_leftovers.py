@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,8 +15,9 @@ import pytest
 from harness.errors import HostError
 from harness.hypervisor import leftovers
 from harness.hypervisor.connection import connect
-from harness.hypervisor.ownership import OWNER_NAMESPACE, Owner
 from harness.hypervisor.state import MachineState
+from harness.ownership import OWNER_NAMESPACE, Owner, host_boot, temporary_folder
+from harness.waiting import Deadline, wait_for
 
 DEAD = Owner(pid=1, started=-1, host_boot="an earlier boot")
 
@@ -66,7 +68,10 @@ def test_state_of_ended_runs_goes_and_that_of_this_one_stays(connection, tmp_pat
     root = tmp_path / "state"
     mine = MachineState.create("wfp-hil-1-mine", "test:///default", tmp_path, root=root)
     half_made = root / "wfp-hil-2-half-made"
-    half_made.mkdir()
+    half_made.mkdir()  # by an older version
+    begun = root / f".half-{Owner.this_process().mark}-wfp-hil-4-begun"
+    begun.mkdir()
+    (root / ".half-1.1.00000000-wfp-hil-5-killed").mkdir()
     (half_made / "disk.qcow2").touch()
     (root / "accelerator.json").touch()
 
@@ -74,7 +79,7 @@ def test_state_of_ended_runs_goes_and_that_of_this_one_stays(connection, tmp_pat
         if leftover.kind == "state":
             leftover.remove()
 
-    assert sorted(path.name for path in root.iterdir()) == ["accelerator.json", "wfp-hil-1-mine"]
+    assert sorted(path.name for path in root.iterdir()) == [begun.name, "accelerator.json", "wfp-hil-1-mine"]
     assert mine.record() == (Owner.this_process(), "test:///default")
 
 
@@ -105,16 +110,90 @@ def test_an_orphaned_qemu_is_ended_and_a_program_that_only_looks_like_it_is_not(
             process.communicate()
 
 
-def test_the_probes_temporary_folder_goes(connection, tmp_path):
-    (tmp_path / "wfp-hil-probe-x").mkdir()
-    (tmp_path / "wfp-hil-probe-x" / "exit.img").touch()
+@pytest.fixture
+def ended():
+    """A process that has ended, as an owner."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    stat = Path(f"/proc/{child.pid}/stat").read_text()
+    owner = Owner(pid=child.pid, started=int(stat.rsplit(")", 1)[1].split()[19]), host_boot=host_boot())
+    assert owner.is_alive()
+    child.communicate(b"\n")
+    return owner
+
+
+def test_temporary_folders_of_ended_owners_go_and_no_others(connection, tmp_path, ended):
+    (tmp_path / f"wfp-hil-probe-{ended.mark}-x").mkdir()
+    (tmp_path / f"wfp-hil-probe-{ended.mark}-x" / "exit.img").touch()
+    (tmp_path / f"wfp-hil-probe-{Owner.this_process().mark}-y").mkdir()
+    (tmp_path / f"wfp-hil-build-{Owner.this_process().mark}-y").mkdir()
+    (tmp_path / "wfp-hil-of-a-user").mkdir()
     (tmp_path / "unrelated").mkdir()
 
     for leftover in find(connection, tmp_path):
         if leftover.kind == "temporary":
             leftover.remove()
 
-    assert [path.name for path in tmp_path.iterdir()] == ["unrelated"]
+    assert len(list(tmp_path.iterdir())) == 4
+    assert not list(tmp_path.glob(f"*{ended.mark}*"))
+
+
+def test_a_temporary_folder_takes_away_what_killed_owners_left_beside_it(tmp_path, ended):
+    (tmp_path / f"wfp-hil-signing-{ended.mark}-x").mkdir()
+
+    with temporary_folder("signing", beside=tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+    assert list(tmp_path.iterdir()) == []
+
+
+START_AND_DIE = """
+import os, signal, sys
+from harness.process import start
+with start([sys.executable, "-c", "import subprocess, sys; subprocess.run(['sleep', '600'])"], stdout=-3) as child:
+    with start(["sleep", "601"], stdout=-3, lasting=True) as daemon:
+        print(child.pid, daemon.pid, flush=True)
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_programs_of_a_killed_harness_and_their_children_go_and_daemons_stay(connection, tmp_path):
+    harness = subprocess.Popen(
+        [sys.executable, "-c", START_AND_DIE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    child, daemon = (int(word) for word in harness.stdout.readline().split())
+    grandchild = wait_for(lambda: _child_of(child), Deadline(20), "the program's own child")
+    try:
+
+        def seen() -> set[str]:
+            return {found.name for found in find(connection, tmp_path) if found.kind == "process"}
+
+        assert not {name for name in seen() if str(child) in name}, "its harness is alive"
+        harness.communicate("")
+        marked = [found for found in find(connection, tmp_path) if found.kind == "process"]
+        numbers = {str(pid): found for found in marked for pid in (child, grandchild) if f"(pid {pid})" in found.name}
+        assert len(numbers) == 2
+        assert not any(f"(pid {daemon})" in found.name for found in marked)
+
+        for found in numbers.values():
+            found.remove()
+
+        wait_for(lambda: True if not (_runs(child) or _runs(grandchild)) else None, Deadline(20), "their ends")
+        assert _runs(daemon)
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+
+
+def _child_of(pid: int) -> int | None:
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(words[0]) if words else None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
 
 
 def test_a_process_that_got_the_number_of_an_ended_one_is_not_its_owner():

@@ -17,6 +17,7 @@ import pytest
 from harness.config import load_profile
 from harness.errors import HostError, MachineError, MachineLost, UsageError
 from harness.hypervisor import Condition, NicSpec, Way, connect, leftovers, open_machine
+from harness.hypervisor.qemu_process import find_processes
 from harness.process import find_tool
 from harness.waiting import Deadline, wait_for
 
@@ -93,7 +94,7 @@ def test_management_ports_are_bound_on_loopback(ticking):
 
 
 def test_the_command_line_is_the_wanted_one(ticking):
-    pid = next(pid for pid, name in leftovers._qemu_processes() if name == ticking.name)
+    pid = next(pid for pid, name in find_processes() if name == ticking.name)
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
     if ticking.accelerator.kind == "tcg":
@@ -179,7 +180,7 @@ def test_a_killed_qemu_is_lost_at_once_and_its_snapshot_reloaded(ticking):
     ticking.save_snapshot("warm")
     lost = threading.Event()
     ticking.on_lost(lambda error: lost.set())
-    pid = next(pid for pid, name in leftovers._qemu_processes() if name == ticking.name)
+    pid = next(pid for pid, name in find_processes() if name == ticking.name)
 
     os.kill(pid, signal.SIGKILL)
     assert lost.wait(10)
@@ -257,7 +258,7 @@ with open_machine(load_profile({str(profile.path)!r}), image, run_dir=Path({str(
         connection.lookupByName(name)
     connection.close()
     assert not (cache / "state" / name).exists()
-    assert name not in {domain for _, domain in leftovers._qemu_processes()}
+    assert name not in {domain for _, domain in find_processes()}
 
 
 def test_a_later_machine_goes_on_from_what_an_earlier_one_kept_and_boots_where_that_is_damaged(

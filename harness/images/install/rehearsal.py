@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from pathlib import Path
 
 from harness.config import load_profile
@@ -20,6 +19,7 @@ from harness.images.base import run_as_c
 from harness.images.cache import Image
 from harness.images.initrd import write_initrd
 from harness.media import write_boot_medium
+from harness.ownership import temporary_folder
 from harness.steps import note, step
 from harness.waiting import Deadline
 
@@ -49,9 +49,8 @@ def build_installer(image: Image, deadline: Deadline) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         step("make the stand-in for Windows' medium"),
-        tempfile.TemporaryDirectory(prefix=".medium-", dir=target.parent) as folder,
+        temporary_folder("medium", beside=target.parent) as work,
     ):
-        work = Path(folder)
         _make(image, work, deadline)
         # The image is mostly holes; a medium without them would be twice as large.
         run_as_c(["fallocate", "--dig-holes", work / "medium.iso"], deadline)
@@ -139,8 +138,7 @@ def _extents(path: Path) -> list[tuple[int, int]]:
 def _write_initrd(image: Image, modules: Path, target: Path, files: dict[str, Path]) -> None:
     """The image's own initrd, with its busybox, and behind it an archive whose files come over those before."""
     assert image.initrd is not None
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-initrd-") as folder:
-        tree = Path(folder)
+    with temporary_folder("initrd") as tree:
         for name, source in files.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, tree / name)
