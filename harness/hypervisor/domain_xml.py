@@ -15,7 +15,7 @@ from harness.errors import HostError, MachineError
 from harness.hypervisor import platform_xml
 from harness.hypervisor.accelerator import Accelerator
 from harness.hypervisor.firmware import find_firmware
-from harness.ownership import OWNER_NAMESPACE, Owner
+from harness.ownership import OWNER_NAMESPACE, OWNER_VARIABLE, Owner
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
@@ -101,7 +101,9 @@ def render_domain(spec: DomainSpec) -> str:
         *([platform_xml.power(machine)] if firmware else []),
         _devices_with_firmware(spec) if firmware else _devices(spec),
         _E.seclabel(type="none"),
-        _QEMU.commandline(*(_QEMU.arg(value=word) for word in arguments)),
+        _QEMU.commandline(
+            *(_QEMU.arg(value=word) for word in arguments), _QEMU.env(name=OWNER_VARIABLE, value=spec.owner.mark)
+        ),
         type=spec.accelerator.domain_type,
     )
     etree.indent(root)

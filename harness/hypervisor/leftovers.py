@@ -18,7 +18,7 @@ from harness.config import project_root, state_root
 from harness.config.directories import cache_root
 from harness.errors import HostError
 from harness.hypervisor.connection import connect
-from harness.hypervisor.qemu_process import domain_of, end_process, find_processes
+from harness.hypervisor.qemu_process import domain_of, end_process
 from harness.hypervisor.state import DOMAIN_PREFIX, HALF_MADE, MachineState
 from harness.ownership import OWNER_NAMESPACE, Owner, abandoned_folders, abandoned_programs, end_abandoned
 
@@ -40,33 +40,29 @@ def find(connection: libvirt.virConnect, *, root: Path | None = None, temporary:
     In an order in which they can be removed.
     """
     root = root or state_root()
-    # Programs before the records of their owners, which are there first: what begins meanwhile is never taken for one
-    # that was left.
-    programs, qemus = abandoned_programs(), find_processes()
-    found = [Leftover("process", f"{name} (pid {pid})", partial(end_abandoned, pid)) for pid, name in programs]
+    programs = {pid: (domain_of(pid), name) for pid, name in abandoned_programs()}
+    found = [
+        Leftover("process", f"{name} (pid {pid})", partial(end_abandoned, pid))
+        for pid, (domain, name) in programs.items()
+        if domain is None
+    ]
     known: set[str] = set()
-    for domain in connection.listAllDomains():
-        name = domain.name()
+    for each in connection.listAllDomains():
+        name = each.name()
         known.add(name)
-        if name.startswith(DOMAIN_PREFIX) and not _is_alive(_owner_of(domain)):
-            found.append(Leftover("domain", name, partial(_remove_domain, domain)))
-    live: set[str] = set()
-    folders: list[Leftover] = []
+        if name.startswith(DOMAIN_PREFIX) and not _is_alive(_owner_of(each)):
+            found.append(Leftover("domain", name, partial(_remove_domain, each)))
+    for pid, (domain, _) in programs.items():
+        if domain is not None and domain not in known:
+            found.append(Leftover("qemu", f"{domain} (pid {pid})", partial(end_process, pid, domain)))
     for folder in sorted([*root.glob(f"{DOMAIN_PREFIX}*"), *root.glob(f"{HALF_MADE}*")]):
         state = MachineState(folder)
         record = state.record()
         owner = record[0] if record is not None else Owner.of_mark(folder.name.removeprefix(HALF_MADE))
-        if owner is not None and owner.is_alive():
-            live.add(folder.name)
-        else:
-            folders.append(Leftover("state", str(folder), state.remove))
-    for pid, name in qemus:
-        if name not in known and name not in live and domain_of(pid) == name:
-            found.append(Leftover("qemu", f"{name} (pid {pid})", partial(end_process, pid, name)))
-    found += folders
+        if owner is None or not owner.is_alive():
+            found.append(Leftover("state", str(folder), state.remove))
     for place in [temporary] if temporary is not None else _temporary_places():
-        for folder in abandoned_folders(place):
-            found.append(Leftover("temporary", str(folder), partial(shutil.rmtree, folder)))
+        found += [Leftover("temporary", str(each), partial(shutil.rmtree, each)) for each in abandoned_folders(place)]
     return found
 
 

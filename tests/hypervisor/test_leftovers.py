@@ -83,15 +83,18 @@ def test_state_of_ended_runs_goes_and_that_of_this_one_stays(connection, tmp_pat
     assert mine.record() == (Owner.this_process(), "test:///default")
 
 
-def test_an_orphaned_qemu_is_ended_and_a_program_that_only_looks_like_it_is_not(connection, tmp_path):
+def test_an_orphaned_qemu_is_ended_and_a_program_that_only_looks_like_it_is_not(connection, tmp_path, ended):
+    """What no ended run has marked is left alone, even under the name of a machine: it may be another cache's."""
     fake = tmp_path / "qemu-system-fake"
     fake.symlink_to(sys.executable)
     code = "import sys; print(flush=True); sys.stdin.read()"
     argv = [
-        [str(fake), "-c", code, "-name", f"guest={name},debug-threads=on"] for name in ("wfp-hil-9-orphan", "other")
+        [str(fake), "-c", code, "-name", f"guest={name},debug-threads=on"]
+        for name in ("wfp-hil-9-orphan", "wfp-hil-8-other")
     ]
     orphan, other = (
-        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for words in argv
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
+        for words, variables in zip(argv, ({"WFP_HIL_OWNER": ended.mark}, {}), strict=True)
     )
     try:
         orphan.stdout.readline(), other.stdout.readline()
