@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from harness.errors import DeadlineExpired
+from harness.waiting import Deadline, wait_for
+
 OWNER_NAMESPACE = "urn:wfp-hil:owner"
 OWNER_VARIABLE = "WFP_HIL_OWNER"
 _PREFIX = "wfp-hil-"
+_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +115,22 @@ def abandoned_programs() -> list[tuple[int, str]]:
 
 
 def end_abandoned(pid: int) -> None:
-    """End such a program, if it still is one."""
-    with suppress(OSError):
+    """End such a program, if it still is one: asked first, so that a make or a compiler removes what is half done."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not _is_abandoned(pid):
+            return
+        with suppress(OSError):
+            os.kill(pid, number)
+        with suppress(DeadlineExpired):
+            wait_for(lambda: None if _is_abandoned(pid) else True, Deadline(_END_SECONDS), f"process {pid} to end")
+
+
+def _is_abandoned(pid: int) -> bool:
+    try:
         owner = _owner_of_program(Path("/proc", str(pid)))
-        if owner is not None and not owner.is_alive():
-            os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return False
+    return owner is not None and not owner.is_alive()
 
 
 def _owner_of_program(entry: Path) -> Owner | None:

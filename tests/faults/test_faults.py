@@ -1,0 +1,69 @@
+"""Each fault of the host on a real machine: LOST with its cause, a second attempt that passes, and nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.process import run
+from harness.waiting import Deadline
+from tests.faults.ground import own_ground
+from tests.faults.table import FAULTS, Fault, is_told
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a small disk and a memory cgroup need root"),
+]
+
+
+class Finished:
+    def __init__(self, folder: Path) -> None:
+        out = folder / "out"
+        with own_ground() as environment:
+            environment["PYTHONPATH"] = str(ROOT)
+            inside = shutil.copy(Path(__file__).with_name("inside.py"), folder / "test_inside.py")
+            wfp_hil = Path(sys.executable).parent / "wfp-hil"
+            words = [wfp_hil, "run", "--out", out, inside]
+            self.run = run(words, cwd=ROOT, env=environment, deadline=Deadline(800), check=False)
+            cleaned = run([wfp_hil, "clean"], cwd=ROOT, env=environment, deadline=Deadline(60))
+            self.left = cleaned.stdout
+            self.state = [path.name for path in Path(environment["WFP_HIL_CACHE"], "state").iterdir()]
+        self.text = self.run.stdout + self.run.stderr
+        lines = (out / "results.jsonl").read_text().splitlines()
+        self.records = [record for record in map(json.loads, lines) if record["record"] == "result"]
+
+    def attempts(self, fault: Fault) -> list[dict[str, str]]:
+        return [record for record in self.records if f"[{fault.name}]" in record["scenario"]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return Finished(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_fault_of_the_host_is_told_and_the_scenario_passes_in_its_second_attempt(
+    finished: Finished, fault: Fault
+) -> None:
+    outcomes = [record["outcome"] for record in finished.attempts(fault)]
+    if outcomes == ["SKIP"]:
+        pytest.skip(finished.attempts(fault)[0]["message"])
+    assert outcomes == (["PASS"] if fault.harmless else ["LOST", "PASS"]), finished.text[-8000:]
+    assert is_told(fault, finished.attempts(fault)[0]["message"]), finished.attempts(fault)[0]["message"]
+
+
+def test_all_scenarios_passed_in_the_end_so_the_run_did(finished: Finished) -> None:
+    assert finished.run.exit_code == 0, finished.text[-5000:]
+
+
+def test_nothing_is_left(finished: Finished) -> None:
+    assert finished.left == "clean: nothing was left behind\n"
+    assert [name for name in finished.state if name.startswith(("wfp-hil-", ".half-"))] == []
