@@ -6,6 +6,7 @@ Nothing that speaks about the driver is ever tried again: FAIL, CRASH and HANG s
 # ruff: noqa: SLF001 - what pytest's own runner does around an attempt has no public name
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from _pytest.runner import call_and_report, show_test_item
 
 from harness.errors import HarnessError, UsageError
+
+_HOST_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
 class Retry:
@@ -30,8 +33,7 @@ class Retry:
 
     def note(self, cause: BaseException) -> None:
         """The attempt that runs now is LOST, of this."""
-        # A mistake in a scenario is the same on any machine.
-        if isinstance(cause, (HarnessError, OSError)) and not isinstance(cause, UsageError) and self._lost is None:
+        if self._lost is None and _is_infrastructure(cause):
             self._lost = getattr(cause, "message", None) or f"{type(cause).__name__}: {cause}"
 
     @pytest.hookimpl
@@ -85,3 +87,10 @@ class Retry:
     @staticmethod
     def _phase(item: pytest.Item, when: Any, **more: object) -> pytest.TestReport:
         return call_and_report(item, when, log=False, **more)
+
+
+def _is_infrastructure(cause: BaseException) -> bool:
+    """Whether another machine may change it; a mistake in a scenario is the same on any."""
+    if isinstance(cause, OSError):
+        return cause.errno in _HOST_TROUBLE
+    return isinstance(cause, (HarnessError, MemoryError)) and not isinstance(cause, UsageError)

@@ -1,47 +1,79 @@
-"""A ground of its own for faults: a cache whose overlays lie on a small disk, and a libvirt beside the host's."""
+"""A ground of its own for faults: mounts that no other process sees, with a small disk for overlays and a libvirt.
+
+    unshare --mount --propagation private python -m tests.faults.ground FOLDER wfp-hil run ...
+
+runs the command there, then `wfp-hil clean`, and writes what was left into FOLDER/left.json. Nobody else's machines are
+within reach: the daemon that this libvirt talks to was started here, and serves nobody else.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from harness.config.directories import cache_root
-from harness.process import run
+from harness.hypervisor import connect
+from harness.process import Completed, run
 from harness.waiting import Deadline, wait_for
 
-_DISK_MB = 1500
+DISK_MB = 1500
+_RUN_SECONDS = 800
+_HIDDEN = ("/run", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu")
+WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 
 
-@contextmanager
-def own_ground() -> Iterator[dict[str, str]]:
-    """The environment in which a run breaks nobody else's machines; needs root. Images are those of the usual cache."""
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-faults-", dir="/tmp") as name:
-        folder = Path(name)
-        for part in ("run", "config", "cache", "data", "hil", "hil/state"):
-            (folder / part).mkdir(mode=0o711)
-        for part in ("images", "bases", "booted", "media"):
-            (folder / "hil" / part).symlink_to(cache_root() / part)
-        state = folder / "hil" / "state"
-        run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=0711", "wfp-hil-faults", state])
-        variables = {
-            **os.environ,
-            "WFP_HIL_CACHE": str(folder / "hil"),
-            "WFP_HIL_LIBVIRT_URI": "qemu:///session",
-            "XDG_RUNTIME_DIR": str(folder / "run"),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "XDG_DATA_HOME": str(folder / "data"),
+def is_private() -> bool:
+    """Whether this process stands on such a ground."""
+    return "\nwfp-hil-faults /run tmpfs" in Path("/proc/self/mounts").read_text()
+
+
+def run_there(folder: Path, *words: str | Path) -> tuple[Completed, dict[str, list[str]]]:
+    """Run a command on a ground of its own; what it printed, and what was left."""
+    argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.faults.ground", folder]
+    root = Path(__file__).parents[2]
+    done = run([*argv, *words], cwd=root, deadline=Deadline(_RUN_SECONDS + 60), check=False)
+    left = folder / "left.json"
+    return done, json.loads(left.read_text()) if left.is_file() else {}
+
+
+def main(folder: Path, words: list[str]) -> int:
+    """What happens inside."""
+    usual = cache_root()
+    own = folder / "cache"
+    own.mkdir(mode=0o711)
+    for place in (folder, *folder.parents):
+        if place.stat().st_uid == os.geteuid() and not place.stat().st_mode & 0o001:
+            place.chmod(place.stat().st_mode | 0o011)  # QEMU runs as another user, who has to pass
+    for part in ("images", "bases", "booted", "media"):
+        (own / part).symlink_to(usual / part)
+    (own / "state").mkdir()
+    for place in (*_HIDDEN, own / "state"):
+        options = f"size={DISK_MB}m,mode=0755"
+        run(["mount", "-t", "tmpfs", "-o", options, "wfp-hil-faults", place])
+    shutil.copyfile(usual / "state" / "accelerator.json", own / "state" / "accelerator.json")
+    os.environ |= {"WFP_HIL_CACHE": str(own), "PYTHONPATH": str(Path(__file__).parents[2])}
+    os.environ.pop("WFP_HIL_LIBVIRT_URI", None)
+    try:
+        done = run(words, deadline=Deadline(_RUN_SECONDS), check=False)
+        print(done.stdout, done.stderr, flush=True)
+        cleaned = run([WFP_HIL, "clean"], deadline=Deadline(60), check=False)
+        connection = connect()
+        left = {
+            "clean": cleaned.stdout.splitlines() + cleaned.stderr.splitlines(),
+            "state": sorted(path.name for path in (own / "state").iterdir()),
+            "domains": [domain.name() for domain in connection.listAllDomains()],
         }
-        try:
-            yield variables
-        finally:
-            for daemon in ("libvirtd", "virtlogd"):
-                _end(folder / "run" / "libvirt" / f"{daemon}.pid", daemon)
-            run(["umount", state], deadline=Deadline(20))
+        connection.close()
+        (folder / "left.json").write_text(json.dumps(left))
+        return done.exit_code
+    finally:
+        for daemon in ("libvirtd", "virtlogd"):
+            _end(Path(f"/run/{daemon}.pid"), daemon)
 
 
 def _end(record: Path, name: str) -> None:
@@ -50,3 +82,7 @@ def _end(record: Path, name: str) -> None:
         if Path(f"/proc/{pid}/comm").read_text().strip() == name:
             os.kill(pid, signal.SIGTERM)
             wait_for(lambda: None if Path(f"/proc/{pid}").exists() else True, Deadline(20), f"{name} to end")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

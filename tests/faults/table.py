@@ -15,6 +15,7 @@ from typing import Any
 from harness.hypervisor import connect
 from harness.hypervisor.qemu_process import find_process
 from harness.waiting import Deadline
+from tests.faults.ground import is_private
 
 MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")
 _SMALL_FILE = 300_000  # some blocks of SFTP: it can be cut in the middle
@@ -82,9 +83,8 @@ def _fill_the_disk(bench: Any, stack: ExitStack) -> None:
     bench.guest.files.shell("dd if=/dev/urandom of=/more bs=1M count=64 conv=fsync", Deadline(10))
 
 
-def _own_disk() -> str | None:
-    state = Path(os.environ.get("WFP_HIL_CACHE", "/nonexistent")) / "state"
-    return None if state.is_mount() else "the overlays lie on a disk that others need"
+def _shared() -> str | None:
+    return None if is_private() else "others use this host's disk and libvirt: see ground.py"
 
 
 def _cut_link(bench: Any, stack: ExitStack) -> None:
@@ -108,24 +108,8 @@ def _cut_sftp(times: int) -> Callable[[Any, ExitStack], None]:
 
 
 def _kill_libvirtd(bench: Any, stack: ExitStack) -> None:
-    pid = libvirtd_of_this_test()
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-
-
-def _own_libvirtd() -> str | None:
-    return None if libvirtd_of_this_test() else "libvirtd serves others as well"
-
-
-def libvirtd_of_this_test() -> int | None:
-    """The daemon of a session that lies in a folder of the test's own; never the one of the host."""
-    place = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.environ.get("WFP_HIL_LIBVIRT_URI") != "qemu:///session" or "wfp-hil-faults-" not in place:
-        return None
-    try:
-        return int(Path(place, "libvirt", "libvirtd.pid").read_text())
-    except (OSError, ValueError):
-        return None
+    assert is_private()
+    os.kill(int(Path("/run/libvirtd.pid").read_text()), signal.SIGKILL)
 
 
 def _no_cgroups() -> str | None:
@@ -139,8 +123,8 @@ FAULTS = (
     Fault("host-out-of-memory", _run_out_of_memory, "for want of memory", needs=_no_cgroups),
     Fault("guest-switched-off", _switch_off, "the guest shut down"),
     Fault("machine-suspended", _suspend, "somebody else paused its processors"),
-    Fault("libvirtd-killed", _kill_libvirtd, "libvirt's daemon ended or was started anew", needs=_own_libvirtd),
-    Fault("disk-full", _fill_the_disk, "no space left on the host's disk", needs=_own_disk),
+    Fault("libvirtd-killed", _kill_libvirtd, "libvirt's daemon ended or was started anew", needs=_shared),
+    Fault("disk-full", _fill_the_disk, "no space left on the host's disk", needs=_shared),
     Fault("link-cut", _cut_link, "The link to the guest was lost while its machine went on"),
     Fault("sftp-cut", _cut_sftp(1), "", harmless=True),
     Fault("sftp-cut-twice", _cut_sftp(2), "was cut twice while sending 'sent.bin'"),

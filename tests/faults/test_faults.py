@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
-from tests.faults.ground import own_ground
+from tests.faults.ground import WFP_HIL, run_there
 from tests.faults.table import FAULTS, Fault, is_told
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.vm,
@@ -27,15 +22,8 @@ pytestmark = [
 class Finished:
     def __init__(self, folder: Path) -> None:
         out = folder / "out"
-        with own_ground() as environment:
-            environment["PYTHONPATH"] = str(ROOT)
-            inside = shutil.copy(Path(__file__).with_name("inside.py"), folder / "test_inside.py")
-            wfp_hil = Path(sys.executable).parent / "wfp-hil"
-            words = [wfp_hil, "run", "--out", out, inside]
-            self.run = run(words, cwd=ROOT, env=environment, deadline=Deadline(800), check=False)
-            cleaned = run([wfp_hil, "clean"], cwd=ROOT, env=environment, deadline=Deadline(60))
-            self.left = cleaned.stdout
-            self.state = [path.name for path in Path(environment["WFP_HIL_CACHE"], "state").iterdir()]
+        inside = shutil.copy(Path(__file__).with_name("inside.py"), folder / "test_inside.py")
+        self.run, self.left = run_there(folder, WFP_HIL, "run", "--machines", "1", "--out", out, inside)
         self.text = self.run.stdout + self.run.stderr
         lines = (out / "results.jsonl").read_text().splitlines()
         self.records = [record for record in map(json.loads, lines) if record["record"] == "result"]
@@ -65,5 +53,4 @@ def test_all_scenarios_passed_in_the_end_so_the_run_did(finished: Finished) -> N
 
 
 def test_nothing_is_left(finished: Finished) -> None:
-    assert finished.left == "clean: nothing was left behind\n"
-    assert [name for name in finished.state if name.startswith(("wfp-hil-", ".half-"))] == []
+    assert finished.left == {"clean": ["clean: nothing was left behind"], "state": ["accelerator.json"], "domains": []}

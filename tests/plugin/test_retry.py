@@ -137,6 +137,7 @@ def test_losses_of_two_scenarios_with_a_good_retry_between_latch_nothing(pyteste
         ("raise GuestCrashed('Bugcheck.', code=0xd1)", "CRASH"),
         ("raise GuestHung('Stuck.')", "HANG"),
         ("raise KeyError('a mistake of the scenario')", "LOST"),
+        ("open('/nonexistent')", "LOST"),
         ("raise UsageError('There is no such layer.')", "LOST"),
         ("pytest.skip('not here')", "SKIP"),
     ],
@@ -179,6 +180,13 @@ def test_one(scene):
 
     assert ran.outcomes == ["LOST", "PASS"]
     assert ran.code == 0
+
+
+def test_a_full_disk_of_the_host_is_tried_again_once(pytester: pytest.Pytester) -> None:
+    ran = Ran(pytester, "def test_one(scene):\n    raise OSError(28, 'No space left on device')\n" + ANOTHER)
+
+    assert ran.outcomes == ["LOST", "LOST", "SKIP"]
+    assert ran.calls == ["fresh", "renew"]
 
 
 def test_a_lost_attempt_does_not_end_a_run_that_ends_with_the_first_failure(pytester: pytest.Pytester) -> None:
