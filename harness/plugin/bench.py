@@ -27,6 +27,7 @@ from harness.errors import (
     DeadlineExpired,
     GuestError,
     HarnessError,
+    LinkError,
     MachineError,
     TransportError,
     UsageError,
@@ -177,7 +178,19 @@ class GuestBench:
             self._abandon()
             self.close()
             self._take_rig()
-            self.open()
+            with self._naming_losses():
+                self.open()
+
+    @contextmanager
+    def _naming_losses(self) -> Iterator[None]:
+        """What broke the host's part is told in the place of what was noticed of it."""
+        try:
+            yield
+        except (TransportError, DeadlineExpired, GuestError, LinkError) as error:
+            loss = find_loss(self.machine, self._links())
+            if loss is None:
+                raise
+            raise loss from error
 
     def _take_rig(self) -> None:
         rig = self._rig_stack.enter_context(self._open_rig())
@@ -192,18 +205,19 @@ class GuestBench:
 
     def fresh(self) -> None:
         """Put the guest back to the state in which the bench was opened; the driver's ring is empty then."""
-        self._forget_traffic()
-        done = self.machine.revert(_SNAPSHOT)
-        self._serial_mark = self.serial_size()
-        if done.way is Way.IN_PLACE:
-            for link in self._links():
-                link.drain(Deadline(_ANSWER_SECONDS))
-            self.guest.reverted()
-            self.probe.hello()
-            return
-        self.guest.abandon()
-        self._guest_stack.close()
-        self._enter(deploy_driver=done.way is Way.COLD_BOOT)
+        with self._naming_losses():
+            self._forget_traffic()
+            done = self.machine.revert(_SNAPSHOT)
+            self._serial_mark = self.serial_size()
+            if done.way is Way.IN_PLACE:
+                for link in self._links():
+                    link.drain(Deadline(_ANSWER_SECONDS))
+                self.guest.reverted()
+                self.probe.hello()
+                return
+            self.guest.abandon()
+            self._guest_stack.close()
+            self._enter(deploy_driver=done.way is Way.COLD_BOOT)
 
     def tidy(self) -> None:
         """Undo what a scenario set up, without putting the guest back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.errors import HarnessError, LinkError
-from harness.hypervisor import Machine
+from harness.hypervisor import Condition, Machine
 from harness.link import StreamLink
 from harness.waiting import Deadline
 
@@ -15,6 +15,8 @@ _EVENT_SECONDS = 3.0
 
 def find_loss(machine: Machine, links: Sequence[StreamLink]) -> HarnessError | None:
     """What broke: the machine, which takes its links along, or else a link alone; None when both are whole."""
+    if machine.condition in (Condition.PANICKED, Condition.REBOOTED):
+        return None  # the guest's own doing, and perhaps the driver's
     try:
         machine.examine(Deadline(_EVENT_SECONDS))
     except HarnessError as error:
