@@ -23,7 +23,7 @@ from harness.trace import Event
 
 FRAME_FIELDS = (
     "proto", "src", "dst", "sport", "dport", "direction", "payload", "contains", "flags", "checksums", "length",
-    "retransmission",
+    "retransmission", "fate", "lost",
 )  # fmt: skip
 EVENT_FIELDS = (
     "seq", "kind", "layer", "status", "action", "rights", "rule", "filter_id", "flow_id", "flow_context", "value",
@@ -47,6 +47,10 @@ class Frame(Protocol):
     @property
     def raw(self) -> bytes:
         """The Ethernet frame."""
+
+    @property
+    def fate(self) -> str:
+        """What an impaired wire did to it, in words."""
 
 
 class Contains:
@@ -86,11 +90,13 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     """A frame's fields; those of the transport are empty where it has none."""
     fields: dict[str, object] = {
         "direction": str(frame.direction), "length": len(frame.raw), "payload": b"", "retransmission": retransmission,
+        "fate": frame.fate, "lost": frame.fate.startswith("lost"),
     }  # fmt: skip
     packet = parse_ip(frame.raw)
     if packet is None:
         fields["proto"] = "arp" if ether_type(frame.raw) == ETH_ARP else f"{ether_type(frame.raw):#06x}"
-        return Record(fields=fields, text=f"frame {frame.number} {frame.direction} {fields['proto']}")
+        text = f"frame {frame.number} {frame.direction} {fields['proto']}"
+        return Record(fields=fields, text=text + (f" ({frame.fate})" if frame.fate else ""))
     source, destination = address_text(packet.source), address_text(packet.destination)
     proto = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
     sport, dport = packet.ports
@@ -109,7 +115,8 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     if packet.payload:
         words += f" {len(packet.payload)} bytes"
     words += " (sent again)" if retransmission else ""
-    return Record(fields=fields, text=words + (f" ({packet.trouble})" if packet.trouble else ""))
+    words += "".join(f" ({told})" for told in (packet.trouble, frame.fate) if told)
+    return Record(fields=fields, text=words)
 
 
 def flag_text(flags: int) -> str:

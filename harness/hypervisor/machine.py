@@ -309,6 +309,15 @@ class Machine:
         self._call("resume", lambda domain: domain.resume())
         self._paused = False
 
+    def set_carrier(self, nic: int, *, up: bool) -> None:
+        """Give a test NIC its carrier, or take it away: what the guest's NIC driver sees of the cable.
+
+        `nic` counts the test NICs from 0. Frames of either side are thrown away by QEMU while it is away.
+        """
+        if not 0 <= nic < len(self.nics):
+            raise UsageError(f"There is no test NIC {nic}; this machine has {len(self.nics)}.")
+        self.monitor().order(f"set_link net{nic} {'on' if up else 'off'}")
+
     def inject_nmi(self) -> None:
         """Send a non-maskable interrupt; Windows answers with a bugcheck and a dump."""
         self._call("take an NMI", lambda domain: domain.injectNMI())

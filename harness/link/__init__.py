@@ -5,8 +5,12 @@ It carries bytes and knows how to read their headers; it answers nothing. Statio
 
 from __future__ import annotations
 
+from harness.link.impairment import Clock, Impairment, Kind, TooBig
 from harness.link.memory import MemoryLink
 from harness.link.protocol import Direction, Link, LinkCounters
 from harness.link.stream import StreamLink
+from harness.link.wire import Wire
 
-__all__ = ["Direction", "Link", "LinkCounters", "MemoryLink", "StreamLink"]
+__all__ = [
+    "Clock", "Direction", "Impairment", "Kind", "Link", "LinkCounters", "MemoryLink", "StreamLink", "TooBig", "Wire",
+]  # fmt: skip

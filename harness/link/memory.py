@@ -1,20 +1,22 @@
-"""A pair of links inside one process, for tests: what one sends, the other receives, through an impairment or not."""
+"""A pair of links inside one process, for tests: what one sends, the other receives, or what a bad wire makes of it."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 from harness.errors import LinkError
-from harness.link.protocol import Direction, LinkCounters, Subscriber, Subscribers
+from harness.link.protocol import Direction, LinkCounters, Observer, Subscriber, Subscribers
+from harness.link.wire import Wire
 from harness.waiting import Deadline
 
-Impairment = Callable[[bytes], Iterable[bytes]]
-"""What becomes of a frame on its way: none, itself, itself twice, an earlier one that was held back..."""
+Misbehaviour = Callable[[bytes], Iterable[bytes]]
+"""What becomes of a frame on its way: none, itself, itself twice, an earlier one that was held back; a `Wire`, too."""
 
 
 def _unimpaired(frame: bytes) -> Iterable[bytes]:
@@ -24,20 +26,20 @@ def _unimpaired(frame: bytes) -> Iterable[bytes]:
 class MemoryLink:
     """One end of a pair; frames arrive on a thread of its own, as they do on a real link."""
 
-    def __init__(self, impairment: Impairment | None = None) -> None:
+    def __init__(self, misbehaviour: Misbehaviour | None = None) -> None:
         self.counters = LinkCounters()
         self.epoch = 1
-        self.impairment: Impairment = impairment or _unimpaired
+        self.misbehaviour: Misbehaviour = misbehaviour or _unimpaired
         self._subscribers = Subscribers()
         self._inbox: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
         self._other: MemoryLink | None = None
-        self._lock = threading.Lock()  # one sender at a time, so that an impairment needs none
+        self._lock = threading.Lock()  # one sender at a time, so that a misbehaviour needs none
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._serve, name="memory-link", daemon=True)
         self._thread.start()
 
     @classmethod
-    def pair(cls, there: Impairment | None = None, back: Impairment | None = None) -> tuple[Self, Self]:
+    def pair(cls, there: Misbehaviour | None = None, back: Misbehaviour | None = None) -> tuple[Self, Self]:
         """Two ends; `there` impairs what the first sends, `back` what the second sends."""
         first, second = cls(there), cls(back)
         first._other, second._other = second, first
@@ -54,6 +56,19 @@ class MemoryLink:
     def subscribe(self, callback: Subscriber, direction: Direction | None = None) -> Callable[[], None]:
         """Have `callback` called for every frame from now on."""
         return self._subscribers.add(callback, direction)
+
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """Have `callback` called for every frame from now on."""
+        return self._subscribers.observe(callback)
+
+    @contextmanager
+    def let_pass(self, pattern: bytes) -> Iterator[None]:
+        """A block in which frames that hold `pattern` pass the wires of this end and of the other."""
+        with ExitStack() as stack:
+            for end in (self, self._other):
+                if end is not None and isinstance(end.misbehaviour, Wire):
+                    stack.enter_context(end.misbehaviour.spared.let_pass(pattern))
+            yield
 
     def send(self, frame: bytes, deadline: Deadline | None = None) -> None:
         """Send one frame; there is always room."""
@@ -74,7 +89,7 @@ class MemoryLink:
             self.counters.sent += 1
             self.counters.sent_bytes += len(frame)
             self._subscribers.tell(Direction.TO_GUEST, frame, time.monotonic())
-            for arriving in self.impairment(frame):
+            for arriving in self.misbehaviour(frame):
                 self._other._inbox.put(arriving)  # noqa: SLF001 - the other half of this very object
 
     def drain(self, deadline: Deadline) -> int:

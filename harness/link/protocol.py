@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -20,6 +21,12 @@ class Direction(StrEnum):
 
 Subscriber = Callable[[Direction, bytes, float], None]
 """Called with the direction, the frame and monotonic seconds; on the link's own thread for frames from the guest."""
+
+Observer = Callable[[Direction, bytes, float, str], None]
+"""Called like a subscriber, for every frame that was sent, with what the wire did to it in words.
+
+Empty where it did nothing; it begins with "lost" where the frame did not arrive.
+"""
 
 LostSubscriber = Callable[[str], None]
 """Called once with a sentence that says why the link is gone."""
@@ -64,6 +71,15 @@ class Link(Protocol):
         Who listens to both directions is told first, so that a witness sees a question before its answer.
         """
 
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """Have `callback` called for every frame from now on, those too that the wire loses; returns how to stop it.
+
+        It is told before every subscriber.
+        """
+
+    def let_pass(self, pattern: bytes) -> AbstractContextManager[None]:
+        """A block in which frames that hold `pattern` pass whatever impairs the link, behind all that it held back."""
+
     def drain(self, deadline: Deadline) -> int:
         """Throw away what is under way in both directions and begin a new epoch; returns how many frames that were."""
 
@@ -77,6 +93,7 @@ class Subscribers:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the replacement of the tuples, not their reading
         self._by_direction: dict[Direction, tuple[Subscriber, ...]] = dict.fromkeys(Direction, ())
+        self._observers: tuple[Observer, ...] = ()
 
     def add(self, callback: Subscriber, direction: Direction | None) -> Callable[[], None]:
         """Add a callback and return how to remove it again."""
@@ -98,7 +115,24 @@ class Subscribers:
 
         return remove
 
-    def tell(self, direction: Direction, frame: bytes, time: float) -> None:
-        """Call everyone who asked for this direction."""
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """Add one who is told of what was lost, too, and return how to remove it again."""
+        with self._lock:
+            self._observers = (*self._observers, callback)
+
+        def remove() -> None:
+            with self._lock:
+                self._observers = tuple(other for other in self._observers if other is not callback)
+
+        return remove
+
+    def tell_fate(self, direction: Direction, frame: bytes, time: float, fate: str) -> None:
+        """Call the observers alone: the frame does not arrive."""
+        for observer in self._observers:
+            observer(direction, frame, time, fate)
+
+    def tell(self, direction: Direction, frame: bytes, time: float, fate: str = "") -> None:
+        """Call the observers, then everyone who asked for this direction."""
+        self.tell_fate(direction, frame, time, fate)
         for callback in self._by_direction[direction]:
             callback(direction, frame, time)

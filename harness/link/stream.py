@@ -7,6 +7,7 @@ anew may connect again.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -14,15 +15,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from harness.errors import HostError, LinkError
 from harness.link.framing import FrameDecoder, encode_frame
-from harness.link.memory import Impairment
+from harness.link.impairment import Impairment
 from harness.link.peer import default_uids, find_peer_uid
-from harness.link.protocol import Direction, LinkCounters, LostSubscriber, Subscriber, Subscribers
+from harness.link.protocol import Direction, LinkCounters, LostSubscriber, Observer, Subscriber, Subscribers
+from harness.link.wire import Passage, Spared, Wire
 from harness.waiting import Deadline
 
 # How much may wait in this process. Senders wait above the first; answers of stations are dropped above the second.
@@ -53,7 +56,9 @@ class StreamLink:
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._head_begun = False
-        self._impairments: dict[Direction, Impairment] = {}
+        self._spared = Spared()
+        self._wires: dict[Direction, Wire] = {}
+        self._leaving: deque[tuple[Direction, Passage]] = deque()  # for the serving thread to tell, in order
         self._drain: threading.Event | None = None
         self._drained_frames = 0
         self._thread: threading.Thread | None = None
@@ -136,14 +141,29 @@ class StreamLink:
         """
         return self._subscribers.add(callback, direction)
 
-    def impair(self, to_guest: Impairment | None = None, from_guest: Impairment | None = None) -> None:
-        """Have frames pass through an impairment from now on, or through none.
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """Have `callback` called for every frame from now on, those too that the wire loses."""
+        return self._subscribers.observe(callback)
 
-        Subscribers see of both directions what is left behind it: what is lost to the guest was never on the wire.
+    def let_pass(self, pattern: bytes) -> AbstractContextManager[None]:
+        """A block in which frames that hold `pattern` pass whatever impairs the link, behind all that it held back."""
+        return self._spared.let_pass(pattern)
+
+    def impair(self, to_guest: Impairment | None = None, from_guest: Impairment | None = None) -> dict[Direction, Wire]:
+        """Have frames pass through an impairment from now on, or through none; what was held back goes on first.
+
+        Subscribers see of both directions what arrives; observers see what is lost as well. The wires that are given
+        back count what they do.
         """
         with self._lock:
-            wanted = {Direction.TO_GUEST: to_guest, Direction.FROM_GUEST: from_guest}
-            self._impairments = {way: impairment for way, impairment in wanted.items() if impairment is not None}
+            before, wanted = self._wires, {Direction.TO_GUEST: to_guest, Direction.FROM_GUEST: from_guest}
+            self._wires = {way: Wire(each, self._spared) for way, each in wanted.items() if each is not None}
+            for way, wire in before.items():
+                self._hand_on(way, wire.flush("let go when the impairment ended"))
+            self._flush()
+            now = dict(self._wires)
+        os.eventfd_write(self._wake, 1)
+        return now
 
     def send(self, frame: bytes, deadline: Deadline | None = None) -> None:
         """Send one frame; waits while QEMU takes none."""
@@ -189,6 +209,8 @@ class StreamLink:
                 self._pending.append(unsent.pop(0))  # the other side has read its beginning and needs its end
             self._pending_bytes = sum(map(len, self._pending))
             self._drained_frames = len(unsent)
+            for wire in self._wires.values():
+                self._drained_frames += len(wire.flush(""))
             self._drain = done
         os.eventfd_write(self._wake, 1)
         if not done.wait(deadline.remaining()):
@@ -220,19 +242,68 @@ class StreamLink:
             connection.close()
         with self._lock:
             self._pending.clear()
+            self._leaving.clear()
+            for wire in self._wires.values():
+                wire.flush("")
             self._pending_bytes, self._head_begun = 0, False
 
     def _push(self, frame: bytes) -> None:
         if self._lost is not None:
             raise LinkError(self._lost)
-        impairment = self._impairments.get(Direction.TO_GUEST)
-        for arriving in (frame,) if impairment is None else impairment(frame):
-            encoded = encode_frame(arriving)
-            self._subscribers.tell(Direction.TO_GUEST, arriving, time.monotonic())
-            self._pending.append(encoded)
-            self._pending_bytes += len(encoded)
-            self.counters.sent += 1
-            self.counters.sent_bytes += len(arriving)
+        wire = self._wires.get(Direction.TO_GUEST)
+        if wire is None:
+            self._enqueue(frame)
+            return
+        encode_frame(frame)  # one that cannot be sent is told to whoever sends it, not to a timer
+        self._hand_on(Direction.TO_GUEST, wire.carry(frame, time.monotonic()))
+        if self._leaving or wire.due is not None:
+            os.eventfd_write(self._wake, 1)
+
+    def _enqueue(self, frame: bytes, fate: str = "") -> None:
+        encoded = encode_frame(frame)
+        self._subscribers.tell(Direction.TO_GUEST, frame, time.monotonic(), fate)
+        self._pending.append(encoded)
+        self._pending_bytes += len(encoded)
+        self.counters.sent += 1
+        self.counters.sent_bytes += len(frame)
+
+    def _hand_on(self, way: Direction, passages: Iterable[Passage]) -> None:
+        """What a wire lets go of: to the guest into the queue, the rest to the serving thread; with the lock."""
+        for passage in passages:
+            if way is Direction.FROM_GUEST or passage.back:
+                self._leaving.append((way, passage))
+            elif passage.lost:
+                self._subscribers.tell_fate(way, passage.frame, time.monotonic(), passage.fate)
+            else:
+                self._enqueue(passage.frame, passage.fate)
+
+    def _release(self) -> None:
+        """What is due by the host's clock leaves the wires; on the serving thread."""
+        with self._lock:
+            for way, wire in self._wires.items():
+                self._hand_on(way, wire.release(time.monotonic()))
+            self._flush()
+        self._tell_leaving()
+
+    def _tell_leaving(self) -> None:
+        while self._leaving:
+            way, passage = self._leaving.popleft()
+            if passage.lost:
+                self._subscribers.tell_fate(way, passage.frame, time.monotonic(), passage.fate)
+            elif way is Direction.FROM_GUEST and passage.back:
+                with self._lock:
+                    self._enqueue(passage.frame, passage.fate)
+                    self._flush()
+            else:
+                self._subscribers.tell(Direction.FROM_GUEST, passage.frame, time.monotonic(), passage.fate)
+
+    def _until_due(self) -> int | None:
+        """Milliseconds until a wire has something to release, rounded up; None when none has."""
+        if not self._wires:
+            return None
+        with self._lock:
+            due = min((wire.due for wire in self._wires.values() if wire.due is not None), default=None)
+        return None if due is None else max(0, math.ceil((due - time.monotonic()) * 1e3))
 
     def _flush(self) -> None:
         """Hand to the kernel what it takes; the rest is the serving thread's to send."""
@@ -275,12 +346,14 @@ class StreamLink:
         try:
             while self._connection is connection:
                 poller.register(connection, select.POLLIN | (select.POLLOUT if self._pending else 0))
-                ready = dict(poller.poll())
+                ready = dict(poller.poll(self._until_due()))
                 if self._wake in ready:
                     os.eventfd_read(self._wake)
                 if self._drain is not None:  # before anything is read: it belongs to the past
                     self._drain_stream(connection, decoder)
                     continue
+                if self._wires or self._leaving:
+                    self._release()
                 events = ready.get(connection.fileno(), 0)
                 if events & select.POLLOUT:
                     with self._lock:
@@ -293,12 +366,18 @@ class StreamLink:
             self._lose(connection, f"A subscriber of the link failed with {error!r}.")
 
     def _receive(self, connection: socket.socket, decoder: FrameDecoder) -> None:
-        impairment = self._impairments.get(Direction.FROM_GUEST)
         for frame in decoder.feed(_read(connection)):
             self.counters.received += 1
             self.counters.received_bytes += len(frame)
-            for arriving in (frame,) if impairment is None else impairment(frame):
-                self._subscribers.tell(Direction.FROM_GUEST, arriving, time.monotonic())
+            if not self._wires and not self._leaving:
+                self._subscribers.tell(Direction.FROM_GUEST, frame, time.monotonic())
+                continue
+            with self._lock:
+                wire = self._wires.get(Direction.FROM_GUEST)
+                passages = wire.carry(frame, time.monotonic()) if wire is not None else [Passage(frame)]
+                self._hand_on(Direction.FROM_GUEST, passages)
+                self._flush()
+            self._tell_leaving()
 
     def _drain_stream(self, connection: socket.socket, decoder: FrameDecoder) -> None:
         poller = select.poll()
@@ -308,6 +387,8 @@ class StreamLink:
             stale += len(decoder.feed(_read(connection)))
         stale += decoder.forget_partial()
         with self._lock:
+            stale += len(self._leaving)
+            self._leaving.clear()
             self._drained_frames += stale
             self.epoch += 1
             done, self._drain = self._drain, None

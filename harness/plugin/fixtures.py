@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from harness.guest import Guest, ProbeClient
     from harness.hypervisor import Machine
     from harness.link import Link
-    from harness.link.impair import TcpImpairment
     from harness.plugin.bench import Bench
     from harness.plugin.far import Far
+    from harness.plugin.impairing import Impair
     from harness.plugin.options import RunOptions
     from harness.plugin.recording import Scene
     from harness.trace import Trace
@@ -82,20 +82,12 @@ def link(scene: Scene) -> Link:
 
 
 @pytest.fixture
-def impair(scene: Scene) -> Iterator[Callable[..., tuple[TcpImpairment, TcpImpairment]]]:
-    """Make the wire worse until the scenario ends: impair(seed=1, lose=0.05, repeat=0.05, swap=0.1), both ways.
+def impair(scene: Scene) -> Iterator[Impair]:
+    """Make the wire worse until the scenario ends: impair(seed=1, lose=0.05), impair.carrier_down()."""
+    from harness.plugin.impairing import Impair
 
-    Gives back the impairments to the guest and from it, which count what they did.
-    """
-    from harness.link.impair import TcpImpairment
-
-    def begin(*, seed: int, **chances: float) -> tuple[TcpImpairment, TcpImpairment]:
-        ways = TcpImpairment(seed, **chances), TcpImpairment(seed + 1, **chances)
-        scene.bench.link.impair(*ways)
-        return ways
-
-    yield begin
-    scene.bench.link.impair()
+    with Impair(scene.bench).until_end() as impair:
+        yield impair
 
 
 @pytest.fixture

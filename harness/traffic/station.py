@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import struct
 import threading
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,8 @@ from harness.traffic.udp import UdpSocket
 from harness.waiting import Deadline
 
 _FIRST_EPHEMERAL = 49152
+_TOO_BIG = {4: bytes((3, 4)), 16: bytes((2, 0))}  # ICMP type and code by length of the address
+_PORTS_AND_SEQ = struct.Struct(">HHI")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,6 +143,8 @@ class Station:
         elif packet.protocol == icmp_protocol(self.packed) and packet.body[0] == ECHO[len(self.packed)][0]:
             reply = icmp_body(self.packed, packet.source, ECHO[len(self.packed)][1], 0, packet.body[4:])
             self._network.emit(self.packed, packet.source, packet.protocol, reply)
+        elif packet.protocol == icmp_protocol(self.packed) and packet.body[:2] == _TOO_BIG[len(self.packed)]:
+            self._deliver_too_big(packet.body)
 
     def _deliver_tcp(self, packet: IpPacket, segment: TcpSegment) -> None:
         key = (segment.destination_port, packet.source, segment.source_port)
@@ -160,6 +165,20 @@ class Station:
         elif not segment.flags & RST:
             self._network.counters.refused += 1
             self._refuse(packet, segment)
+
+    def _deliver_too_big(self, body: bytes) -> None:
+        """A router says that a packet did not fit; it quotes the beginning of that packet."""
+        quoted, version = body[8:], 4 if len(self.packed) == 4 else 6
+        length = (quoted[0] & 0x0F) * 4 if version == 4 and quoted else 40
+        mtu = int.from_bytes(body[6:8] if version == 4 else body[4:8], "big")
+        if len(quoted) < length + 8 or quoted[9 if version == 4 else 6] != TCP:
+            return
+        source_port, port, seq = _PORTS_AND_SEQ.unpack_from(quoted, length)
+        with self._lock:
+            remote = quoted[16:20] if version == 4 else quoted[24:40]
+            connection = self._connections.get((source_port, remote, port))
+        if connection is not None:
+            connection.path_is_narrower(mtu - length - 20, seq)
 
     def _deliver_udp(self, packet: IpPacket) -> None:
         source_port, port = packet.ports

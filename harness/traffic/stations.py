@@ -110,7 +110,8 @@ class Stations:
         """One echo request to the guest and its reply; returns the seconds it took.
 
         As frames keep their order, everything that was sent to the guest before has reached its network stack
-        when this returns. Sent once: a link that loses it is broken, and the deadline says so.
+        when this returns. Sent once: an impaired wire lets it and its answer pass behind all that it held back, and a
+        link that loses it is broken, as the deadline says.
         """
         station = source or self.gateway
         target = pack_address(self.guest_ip if len(station.packed) == 4 else self.guest_ip6)
@@ -119,10 +120,11 @@ class Stations:
         started = time.monotonic()
         self._echoes[token] = (arrived, started)
         body = icmp_body(station.packed, target, ECHO[len(target)][0], 0, token)
-        self.emit(station.packed, target, icmp_protocol(target), body)
         try:
-            if not arrived.wait(deadline.remaining()):
-                raise deadline.expire(f"the guest to answer a ping from {station.address}")
+            with self._link.let_pass(token):
+                self.emit(station.packed, target, icmp_protocol(target), body)
+                if not arrived.wait(deadline.remaining()):
+                    raise deadline.expire(f"the guest to answer a ping from {station.address}")
             return time.monotonic() - started
         finally:
             del self._echoes[token]
@@ -132,9 +134,12 @@ class Stations:
         target, arrived, started = pack_address(self.guest_ip), threading.Event(), time.monotonic()
         self._arps[target] = arrived
         gateway = self.gateway
-        self._link.post(arp_frame(ARP_REQUEST, gateway.mac, gateway.packed, bytes(6), target, to=BROADCAST))
-        if not arrived.wait(deadline.remaining()):
-            raise deadline.expire(f"the guest to answer an ARP request for {self.guest_ip}")
+        question = arp_frame(ARP_REQUEST, gateway.mac, gateway.packed, bytes(6), target, to=BROADCAST)
+        answer = arp_frame(ARP_REPLY, self.guest_mac, target, gateway.mac, gateway.packed, to=gateway.mac)
+        with self._link.let_pass(question), self._link.let_pass(answer):
+            self._link.post(question)
+            if not arrived.wait(deadline.remaining()):
+                raise deadline.expire(f"the guest to answer an ARP request for {self.guest_ip}")
         return time.monotonic() - started
 
     def reset(self) -> None:

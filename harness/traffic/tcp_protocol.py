@@ -104,6 +104,17 @@ class TcpProtocol:
                 self._deliver(segment)
             self._changed.notify_all()
 
+    def path_is_narrower(self, mss: int, seq: int) -> None:
+        """A router could not pass on the segment with this sequence number: it and what follows go in smaller ones."""
+        with self._changed:
+            at = self._unacked + _signed(seq - self._unacked)
+            if self.state is not State.ESTABLISHED or not self._unacked <= at < self._next or mss >= self._mss:
+                return
+            self._mss = max(64, mss)
+            self._retries = 1  # each answer brings out the next piece
+            self._retransmit()
+            self._arm()
+
     # Receiving
 
     def _deliver_syn_sent(self, segment: TcpSegment) -> None:

@@ -29,7 +29,10 @@ def _end(address: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class WitnessedFrame:
-    """A frame: `number` counts from 1 as in the capture file, `time` is monotonic seconds, `epoch` the link's."""
+    """A frame: `number` counts from 1 as in the capture file, `time` is monotonic seconds, `epoch` the link's.
+
+    `fate` is what an impaired wire did to it, in words; it begins with "lost" of one that did not arrive.
+    """
 
     number: int
     time: float
@@ -37,6 +40,7 @@ class WitnessedFrame:
     raw: bytes
     comment: str
     epoch: int
+    fate: str = ""
 
     @cached_property
     def packet(self) -> Packet:
@@ -109,5 +113,5 @@ class WitnessedFrame:
             )
             flags = f" [{self.flags}]" if self.flags else ""
             what = f"{self.proto} {ends[0]} > {ends[1]}{flags} {len(self.payload)} bytes of payload"
-        trouble = f" ({self.trouble})" if self.trouble else ""
+        trouble = "".join(f" ({words})" for words in (self.trouble, self.fate) if words)
         return f"#{self.number} {self.direction} {what}{trouble}"

@@ -42,6 +42,7 @@ class _Entry:
     time: float
     direction: Direction
     comment: str
+    fate: str
     epoch: int
 
 
@@ -62,7 +63,7 @@ class Witness:
         # Frames arrive on the link's thread, steps are those of the thread that made the witness.
         self._owner = threading.get_ident()
         self._step = steps.current()
-        self._unsubscribe = (steps.subscribe(self._on_step), link.subscribe(self._on_frame))
+        self._unsubscribe = (steps.subscribe(self._on_step), link.observe(self._on_frame))
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -158,6 +159,7 @@ class Witness:
                     direction=entry.direction,
                     raw=os.pread(self._reader, entry.length, entry.offset),
                     comment=entry.comment,
+                    fate=entry.fate,
                     epoch=entry.epoch,
                 )
             )
@@ -168,7 +170,7 @@ class Witness:
             open_steps = steps.current()
             self._step = " > ".join(filter(None, (open_steps, event.title))) if event.kind == "start" else open_steps
 
-    def _on_frame(self, direction: Direction, frame: bytes, received: float) -> None:
+    def _on_frame(self, direction: Direction, frame: bytes, received: float, fate: str) -> None:
         packet = parse_ip(frame)
         flow: Flow | None = None
         comment = f"{direction}: {self._step}" if self._step else str(direction)
@@ -178,13 +180,15 @@ class Witness:
             flow = (name, address_text(packet.source), sport, address_text(packet.destination), dport)
             if packet.trouble is not None:
                 comment += f"; {packet.trouble}"
+        if fate:
+            comment += f"; the wire: {fate}"
         with self._lock:
             if self._closed:
                 return
             nanoseconds = int(received * 1e9) + self._wall
             offset = self._writer.write(frame, nanoseconds=nanoseconds, direction=direction, comment=comment)
             number = len(self._entries)
-            self._entries.append(_Entry(offset, len(frame), received, direction, comment, self._link.epoch))
+            self._entries.append(_Entry(offset, len(frame), received, direction, comment, fate, self._link.epoch))
             self._flows[flow].append(number)
             if packet is not None and packet.trouble is not None:
                 self._troubled.append(number)

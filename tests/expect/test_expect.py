@@ -23,7 +23,7 @@ MACS = {"src": "52:54:00:77:66:10", "dst": "02:00:c0:00:02:01"}
 
 def witness(*packets: object) -> SimpleNamespace:
     frames = [
-        SimpleNamespace(number=number, direction="from-guest", raw=bytes(packet))
+        SimpleNamespace(number=number, direction="from-guest", raw=bytes(packet), fate="")
         for number, packet in enumerate(packets, 1)
     ]
     return SimpleNamespace(frames=lambda: frames)

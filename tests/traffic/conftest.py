@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from harness.link import MemoryLink
-from harness.link.memory import Impairment
+from harness.link.memory import Misbehaviour
 from harness.traffic import Stations
 
 GUEST_MAC = "02:00:c0:00:02:02"  # the MAC that the other side's station 192.0.2.2 has
@@ -21,7 +21,7 @@ def make_twins() -> Iterator[MakeTwins]:
     with ExitStack() as stack:
         made: list[Twins] = []
 
-        def make(there: Impairment | None = None, back: Impairment | None = None) -> Twins:
+        def make(there: Misbehaviour | None = None, back: Misbehaviour | None = None) -> Twins:
             first, second = MemoryLink.pair(there, back)
             stack.enter_context(first)
             stack.enter_context(second)
