@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "harness"
 ROWS = [
     {"cli"},
     {"plugin"},
-    {"doctor"},
+    {"doctor", "history"},
     {"report", "images"},
     {"expect"},
     {"trace", "witness", "traffic", "driver"},
