@@ -28,6 +28,7 @@ from harness.traffic.assemble import (
     ip_frame,
     parse_arp,
 )
+from harness.traffic.reassembly import Reassembly
 from harness.traffic.station import Station, TrafficCounters
 from harness.traffic.timers import Timers
 from harness.waiting import Deadline
@@ -58,6 +59,7 @@ class Stations:
         self.bad_packets: list[str] = []  # what was wrong with the first hundred
         self.timers = Timers()
         self.frame_in_hand = b""
+        self._fragments = Reassembly()
         self._networks = (
             ipaddress.ip_network(f"{gateway}/{prefix}", strict=False),
             ipaddress.ip_network(f"{gateway6}/{prefix6}", strict=False),
@@ -148,6 +150,7 @@ class Stations:
             station.reset()
         self.counters = TrafficCounters()
         self.bad_packets.clear()
+        self._fragments.clear()
 
     def close(self) -> None:
         """Leave the link; conversations end without a frame."""
@@ -160,7 +163,6 @@ class Stations:
         self._link.post(ip_frame(self.guest_mac, self._stations[source].mac, source, destination, protocol, body))
 
     def _receive(self, direction: Direction, frame: bytes, received: float) -> None:
-        del direction, received
         if ether_type(frame) == ETH_ARP:
             self._receive_arp(frame)
             return
@@ -173,6 +175,11 @@ class Stations:
             if len(self.bad_packets) < 100:
                 where = f"{address_text(packet.source)} to {address_text(packet.destination)}"
                 self.bad_packets.append(f"{packet.trouble} (packet {self.counters.packets}, {where}).")
+            return
+        if packet.fragment and len(packet.source) == 4:
+            whole = self._fragments.put(frame)
+            if whole is not None:
+                self._receive(direction, whole, received)
             return
         if packet.protocol in (ICMP, ICMPV6) and len(packet.body) >= 8 and self._receive_icmp(packet):
             return

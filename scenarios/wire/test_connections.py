@@ -81,5 +81,5 @@ def test_a_connection_survives_the_wire(driver, probe, stations, impair, witness
     for way, name in (("to_guest", "to-guest"), ("from_guest", "from-guest")):
         mtu = case.get(way, {}).get("mtu")
         if mtu is not None:
-            expect(witness).some(direction=name, fate=lambda fate: "more than the MTU" in fate)
+            expect(witness).some(direction=name, lost=True, fate=lambda fate: "MTU" in fate)
             expect(witness).none(direction=name, lost=False, length=lambda length, mtu=mtu: length > mtu + 14)
