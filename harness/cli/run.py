@@ -45,6 +45,12 @@ def run(
         typer.Option(min=1, max=64, help="Machines side by side; one for each core, as memory allows, if not given."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
+    history: Annotated[
+        str | None, typer.Option(metavar="FILE", help="SQLite file of all runs, or 'off'; under the state folder else.")
+    ] = None,
+    known_issues: Annotated[
+        Path | None, typer.Option(help="TOML list of failures that are known; known-issues.toml else, if it is there.")
+    ] = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
 ) -> None:
     """Build or find the image, boot the guest, deploy the driver and run the scenarios.
@@ -60,11 +66,13 @@ def run(
     from harness.driver import load_package_for
     from harness.hypervisor import connect
     from harness.images import ensure
+    from harness.plugin.remembering import find_known_issues
 
     # What was mistyped should cost no time: first all that can be known without a guest.
     profile = load_profile(guest)
     if driver is not None:
         load_package_for(driver, profile.folder)
+    find_known_issues(None if known_issues is None else str(known_issues))
     if out is not None:
         _make(out)
     connect().close()
@@ -79,6 +87,8 @@ def run(
         ("--verifier", verifier),
         ("--contract", contract),
         ("--out", out),
+        ("--history", history),
+        ("--known-issues", known_issues),
     ):
         if value is not None:
             arguments += [option, str(value)]

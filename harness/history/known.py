@@ -141,7 +141,9 @@ def load_known_issues(path: Path | None) -> KnownIssues:
         try:
             issues.append(KnownIssue.model_validate(entry))
         except ValidationError as error:
-            raise _explain(path, number, error.errors(include_url=False)[0]) from error
+            # A misspelt key shows as one unknown and one missing key; the unknown one is the cause.
+            details = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+            raise _explain(path, number, details[0]) from error
     return KnownIssues(path, tuple(issues))
 
 

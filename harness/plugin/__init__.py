@@ -83,6 +83,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--examples", type=int, metavar="N", help="how many random sequences are tried (default: a few seconds' worth)"
     )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
+    group.addoption(
+        "--history", metavar="FILE", help="SQLite file of all runs, or 'off' (default: under the user's state folder)"
+    )
+    group.addoption(
+        "--known-issues",
+        metavar="FILE",
+        help="TOML list of failures that are known (default: known-issues.toml, if it is there)",
+    )
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -104,10 +112,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin a run, if there is anything to run."""
     from harness.plugin.contract import unknown_misuse
+    from harness.plugin.remembering import wrong_known_issues
     from harness.plugin.selection import is_scenario, unknown_rules
 
     scenarios = [item for item in session.items if is_scenario(item)]
     wrong = unknown_rules(scenarios) or unknown_misuse(scenarios)
+    if scenarios:
+        wrong = wrong or wrong_known_issues(session.config)
     if wrong:
         pytest.exit(wrong, returncode=2)
     if session.config.pluginmanager.hasplugin("timeout"):

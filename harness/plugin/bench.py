@@ -22,6 +22,7 @@ from harness.driver import (
 )
 from harness.driver.control import ERROR_FILE_NOT_FOUND
 from harness.driver.deploy import ServiceState
+from harness.driver.version import read_version
 from harness.errors import (
     AuthenticationFailed,
     DeadlineExpired,
@@ -141,6 +142,7 @@ class GuestBench:
         self.control: DriverControl | None = None
         self.facts: dict[str, object] = {
             "guest": profile.name, "guest_title": profile.title, "image": image.hash,
+            "driver_version": _version_of(self.package.path),
             "driver": self.package.path.name, "driver_sha256": sha256(self.package.path.read_bytes()).hexdigest(),
             "nic": self.machine.nics[0].model, "harness": version("wfp-hil"),
             "contract": "checked" if profile.kind is GuestKind.REFERENCE else "none",
@@ -363,6 +365,11 @@ class GuestBench:
     def _empty_ring(self) -> None:
         if self.control is not None:
             self.control.settle()
+
+
+def _version_of(driver: Path) -> str:
+    said = read_version(driver)
+    return said.file_version if said is not None else ""
 
 
 @contextmanager

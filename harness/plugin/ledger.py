@@ -9,6 +9,7 @@ from typing import Protocol
 import pytest
 
 from harness.errors import HarnessError, UsageError
+from harness.plugin.remembering import Remembering
 from harness.report import Attempt, LiveView, Outcome, ResultsWriter, exit_code, last_attempts, write_junit
 from harness.steps import StepEvent
 
@@ -41,8 +42,9 @@ class Teller(Protocol):
 class Ledger:
     """Writes everything down before it shows it; may be told by several threads."""
 
-    def __init__(self, out: Path, view: LiveView, facts: dict[str, object]) -> None:
+    def __init__(self, out: Path, view: LiveView, facts: dict[str, object], past: Remembering) -> None:
         self.view = view
+        self._past = past
         self._out = out
         self._lock = threading.RLock()  # guards the five below: what is written and what is shown go together
         self._results = ResultsWriter(out / "results.jsonl")
@@ -76,6 +78,7 @@ class Ledger:
     def result(self, attempt: Attempt) -> None:
         """An attempt at a scenario has ended."""
         with self._lock:
+            attempt = self._past.judge(attempt)
             self._results.result(attempt)
             self.view.result(attempt)
 
@@ -97,7 +100,8 @@ class Ledger:
                 self._errors.append(UsageError("Every scenario needs the control interface, which the driver has not."))
             code = exitstatus
             if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-                ours = exit_code((attempt.outcome for attempt in last_attempts(attempts)), self._errors)
+                counted = (attempt.outcome for attempt in last_attempts(attempts) if not attempt.known)
+                ours = exit_code(counted, self._errors)
                 others_failed = exitstatus == pytest.ExitCode.TESTS_FAILED and not attempts
                 code = ours or int(others_failed)
             elif self._refused is not None:
@@ -105,5 +109,6 @@ class Ledger:
             self._results.end(code)
             self._results.close()
             write_junit(self._out / "junit.xml", attempts, self._facts)
+            self._past.keep(self._results.path, self.view.tell)
             self.view.summary(attempts, str(self._facts["guest"]), str(self._out), self._refused)
             return code

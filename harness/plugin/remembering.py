@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.history import HistoryStore, KnownIssues, history_path, load_known_issues
 from harness.history.known import FILE
-from harness.report import Outcome
-
-
-def add_options(group: pytest.OptionGroup) -> None:
-    """Declare what a run can be told about its past."""
-    group.addoption(
-        "--history", metavar="FILE", help="SQLite file of all runs, or 'off' (default: under the user's state folder)"
-    )
-    group.addoption(
-        "--known-issues", metavar="FILE", help=f"TOML list of failures that are known (default: {FILE}, if it is there)"
-    )
+from harness.report import Attempt
 
 
 def find_known_issues(asked: str | None) -> KnownIssues:
@@ -30,6 +21,15 @@ def find_known_issues(asked: str | None) -> KnownIssues:
     return load_known_issues(Path(FILE) if Path(FILE).is_file() else None)
 
 
+def wrong_known_issues(config: pytest.Config) -> str | None:
+    """A sentence about a list that cannot be used; None when it can."""
+    try:
+        find_known_issues(config.getoption("--known-issues"))
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 class Remembering:
     """Asked for each failure, and once at the end of the run."""
 
@@ -37,9 +37,10 @@ class Remembering:
         self._known = find_known_issues(config.getoption("--known-issues"))
         self._history = history_path(config.getoption("--history"))
 
-    def reason_for(self, scenario: str, guest: str, outcome: Outcome, message: str) -> str:
-        """Why this failure is known; empty where it is not."""
-        return self._known.reason_for(scenario, guest, outcome, message)
+    def judge(self, attempt: Attempt) -> Attempt:
+        """The attempt, with the reason where its failure is known."""
+        reason = self._known.reason_for(attempt.scenario, attempt.guest, attempt.outcome, attempt.message)
+        return replace(attempt, known=reason) if reason else attempt
 
     def keep(self, results: Path, tell: Callable[[str], None]) -> None:
         """Tell what the known issues came to, and take the results into the history; never ends a run."""

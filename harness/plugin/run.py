@@ -15,6 +15,7 @@ from harness.plugin.complaints import complaints, with_complaints
 from harness.plugin.contract import expected_of
 from harness.plugin.ledger import Ledger, Teller
 from harness.plugin.options import RunOptions
+from harness.plugin.remembering import Remembering
 from harness.plugin.retry import Retry
 from harness.plugin.selection import is_scenario, rules_of, title_of
 from harness.plugin.shown import PLUGIN, live_view
@@ -71,7 +72,7 @@ class Run:
         """Start a run on one machine; pytest's own progress gives way to the live view where all are scenarios."""
         options = RunOptions.of(config)
         view = live_view(config, only_scenarios=only_scenarios)
-        run = cls(config, options, Ledger(options.out, view, options.facts), view)
+        run = cls(config, options, Ledger(options.out, view, options.facts, Remembering(config)), view)
         config.pluginmanager.register(run, PLUGIN)
         view.start()
         return run

@@ -16,6 +16,7 @@ import pytest
 from harness.errors import HarnessError, UsageError
 from harness.plugin.ledger import Ledger
 from harness.plugin.options import RunOptions
+from harness.plugin.remembering import Remembering
 from harness.plugin.shown import PLUGIN, live_view
 from harness.report import Attempt, Outcome
 from harness.steps import StepEvent
@@ -142,5 +143,5 @@ class Workers:
     def _open(self, hello: dict[str, Any]) -> None:
         if self._ledger is None:
             view = live_view(self._config, only_scenarios=hello["only_scenarios"])
-            self._ledger = Ledger(self._options.out, view, dict(hello["facts"]))
+            self._ledger = Ledger(self._options.out, view, dict(hello["facts"]), Remembering(self._config))
             view.start()

@@ -27,9 +27,9 @@ def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str
         "testsuite",
         name="wfp-hil",
         tests=str(len(latest)),
-        failures=str(sum(attempt.outcome.blames_driver for attempt in latest)),
-        errors=str(sum(attempt.outcome is Outcome.LOST for attempt in latest)),
-        skipped=str(sum(attempt.outcome is Outcome.SKIP for attempt in latest)),
+        failures=str(sum(attempt.outcome.blames_driver and not attempt.known for attempt in latest)),
+        errors=str(sum(attempt.outcome is Outcome.LOST and not attempt.known for attempt in latest)),
+        skipped=str(sum(attempt.outcome is Outcome.SKIP or attempt.known != "" for attempt in latest)),
         time=f"{sum(attempt.total_seconds for attempt in latest):.3f}",
     )
     _properties(suite, properties)
@@ -46,7 +46,9 @@ def write_junit(path: Path, attempts: Iterable[Attempt], properties: Mapping[str
         )
         kind = {Outcome.SKIP: "skipped", Outcome.LOST: "error"}.get(attempt.outcome, "failure")
         if attempt.outcome is not Outcome.PASS:
-            element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(attempt.message))
+            message = f"Known: {attempt.known} It was: {attempt.message}" if attempt.known else attempt.message
+            kind = "skipped" if attempt.known else kind
+            element = etree.SubElement(case, kind, type=str(attempt.outcome), message=_clean(message))
             element.text = _clean(attempt.details or attempt.message)
         for earlier in attempts:
             if earlier.scenario == attempt.scenario and earlier is not attempt:

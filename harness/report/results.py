@@ -22,6 +22,8 @@ from harness.report.outcome import Outcome
 class Attempt:
     """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong.
 
+    `known` is the reason why a failure is known: then it does not count.
+
     `complaints` are what the guest said on its serial port of what it does not model, `breaches` the rules that the
     driver broke (`rule`, `call`, `text`, `count`, `stack`, `on_purpose`), both also where the scenario passed.
     """
@@ -34,6 +36,7 @@ class Attempt:
     rules: tuple[str, ...] = ()
     message: str = ""
     details: str = ""
+    known: str = ""
     complaints: tuple[str, ...] = ()
     breaches: tuple[dict[str, object], ...] = ()
     folder: str = ""

@@ -97,6 +97,8 @@ class LiveView:
         line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}{_which(attempt)}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
+            if attempt.known:
+                line.append(f"\n           known: {attempt.known}", style="yellow")
         elif unwanted := attempt.broken_rules(on_purpose=False):
             line.append("\n           the driver broke its contract: " + ", ".join(unwanted))
         self._console.print(line, soft_wrap=True)
@@ -108,11 +110,17 @@ class LiveView:
         words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
         if again := len(attempts) - len(last):
             words += f", {again} of them in a second attempt on a fresh machine"
+        known = sum(attempt.known != "" for attempt in attempts)
+        words += f" ({known} known)" if known else ""
         self._say(f"{words or 'nothing ran'} on guest '{guest}'; results: {out}")
         if error is not None:
             self._console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
             if error.hint:
                 self._console.print(Text(f"hint: {error.hint}"), soft_wrap=True)
+
+    def tell(self, text: str) -> None:
+        """A sentence about the run as a whole."""
+        self._say(text)
 
     def _say(self, text: str) -> None:
         self._console.print(Text(f"{self._clock()}  {text}"), soft_wrap=True)

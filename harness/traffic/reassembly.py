@@ -21,7 +21,7 @@ class Reassembly:
         self._lengths: dict[bytes, int] = {}  # of the whole body, where the last fragment has come
 
     def put(self, frame: bytes) -> bytes | None:
-    """Take a frame with a fragment and a sound IPv4 header; the frame of the whole packet when it is complete."""
+        """Take a frame with a fragment and a sound IPv4 header; the frame of the whole packet when it is complete."""
         header_length = (frame[14] & 0x0F) * 4
         total = int.from_bytes(frame[16:18], "big")
         word = int.from_bytes(frame[20:22], "big")
