@@ -76,6 +76,7 @@ def render_page(run: Path, *, against: Path | None = None, links_from: Path | No
         total=len(scenarios),
         seconds=sum(each["seconds"] for each in scenarios),
         groups=_groups(scenarios),
+        places={(each["scenario"], each["guest"]): each["id"] for each in scenarios},
         scenarios=sorted(scenarios, key=lambda each: _WORST_FIRST.index(each["outcome"])),
         style=_asset("report.css"),
         script=script,

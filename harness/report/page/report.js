@@ -202,6 +202,7 @@
         return plain;
       }
       const entry = make("details", "entry" + (marked ? " marked" : ""));
+      entry.dataset.place = `${lane}/${number}`;
       const summary = make("summary");
       summary.append(...line);
       entry.append(summary);
@@ -209,8 +210,8 @@
       return entry;
     });
     place.replaceChildren(strip(data, rows), ...rows);
-    if (data.left_out) place.append(make("p", "", `${data.left_out} more entries are in timeline.txt.`));
     place.dataset.shown = "yes";
+    if (data.left_out) place.append(make("p", "", `${data.left_out} more entries are in timeline.txt.`));
   };
   for (const each of scenarios)
     each.addEventListener("toggle", () => { if (each.open) for (const place of each.querySelectorAll(".timeline")) show(place); });
@@ -223,9 +224,18 @@
     each.scrollIntoView({ block: "start" });
     each.querySelector("summary").focus({ preventScroll: true });
   };
-  const follow = () => {
-    const each = /^#s\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
-    if (each) go(each);
+  // #s20 is a scenario, #s20/frame/3 one of its frames: a place that can be sent to somebody.
+  const follow = async () => {
+    const [, id, entry] = /^#(s\d+)(?:\/((?:frame|event)\/\d+))?$/.exec(location.hash) ?? [];
+    const each = id && document.getElementById(id);
+    if (!each) return;
+    go(each);
+    if (!entry) return;
+    for (const place of each.querySelectorAll(".timeline")) await show(place);
+    const found = each.querySelector(`[data-place="${entry}"]`);
+    if (!found) return;
+    found.open = true;
+    found.scrollIntoView({ block: "center" });
   };
   addEventListener("hashchange", follow);
   addEventListener("keydown", (event) => {
