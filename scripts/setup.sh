@@ -13,8 +13,9 @@ give_up() { # sentence, hint
 }
 
 missing_packages() {
-    local name
-    for name in $(sed 's/#.*//' scripts/packages.txt); do
+    local name lists=(scripts/packages.txt)
+    if grep -qsx 'ID=debian' /etc/os-release; then lists+=(scripts/packages-debian.txt); fi
+    for name in $(sed 's/#.*//' "${lists[@]}"); do
         dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed || echo "$name"
     done
 }

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import clean, doctor, history, image, rules, run, screen, shell, state
+from harness.cli import clean, doctor, history, image, report, rules, run, screen, shell, state
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command(name="run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
 app.command(name="rules")(rules.rules)
 app.command(name="history")(history.history)
+app.command(name="report")(report.report)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="clean")(clean.clean)
 app.command(name="screen")(screen.screen)
