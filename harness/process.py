@@ -25,6 +25,9 @@ from harness.waiting import Deadline
 # A harness that started this one may have marked it; what libraries start here, such as libvirt's daemon, is not its.
 os.environ.pop(OWNER_VARIABLE, None)
 
+_RUN_SECONDS = 600.0
+_KILLED_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
@@ -61,16 +64,19 @@ def run(
 ) -> Completed:
     """Run a program to its end; `lasting` where it leaves a daemon behind that is nobody's.
 
+    Ten minutes is all it has where no deadline is given.
+
     Raises HostError when it is not installed or, with `check`, ends with a code other than 0; DeadlineExpired
     when the deadline is over, after the program and its children were ended.
     """
     words = tuple(os.fspath(word) for word in argv)
     started = time.monotonic()
+    deadline = deadline or Deadline(_RUN_SECONDS)
     with start(
         words, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, cwd=cwd, env=env, lasting=lasting
     ) as process:
         try:
-            out, err = process.communicate(input, timeout=deadline.remaining() if deadline else None)
+            out, err = process.communicate(input, timeout=deadline.remaining())
         except subprocess.TimeoutExpired as expired:
             raise DeadlineExpired(
                 f"'{shlex.join(words)}' did not end within {expired.timeout:.1f} s and was stopped."
@@ -119,7 +125,8 @@ def start(
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # in the kernel's hands: it ends when they let go
+                process.wait(timeout=_KILLED_SECONDS)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 with suppress(OSError):

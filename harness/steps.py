@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
+
+from harness.waiting import Deadline, bounding
 
 Kind = Literal["start", "stop", "error", "note"]
 
@@ -22,6 +24,7 @@ class StepEvent:
     depth: int
     duration: float | None = None
     error: BaseException | None = None
+    budget: float | None = None  # seconds that the step may take without any progress; None: its outer step's
     fields: dict[str, object] = field(default_factory=dict)
 
 
@@ -56,14 +59,19 @@ def note(text: str, **fields: object) -> None:
 
 
 @contextmanager
-def step(title: str, **fields: object) -> Iterator[None]:
-    """A named piece of work; tells its start, and its end or its error with the time it took."""
+def step(title: str, *, deadline: Deadline | None = None, **fields: object) -> Iterator[None]:
+    """A named piece of work; tells its start, and its end or its error with the time it took.
+
+    `deadline` bounds every wait inside, and is how long the step may go on without progress before it counts as hung.
+    """
     titles = _titles()
     began, depth = time.monotonic(), len(titles)
-    _publish(StepEvent(kind="start", title=title, time=began, depth=depth, fields=fields))
+    budget = None if deadline is None else deadline.remaining()
+    _publish(StepEvent(kind="start", title=title, time=began, depth=depth, budget=budget, fields=fields))
     titles.append(title)
     try:
-        yield
+        with bounding(deadline) if deadline is not None else nullcontext():
+            yield
     except BaseException as error:
         now = time.monotonic()
         titles.pop()

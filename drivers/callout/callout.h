@@ -192,7 +192,7 @@ ULONG events_read(WFPCALLOUT_EVENTS *head, ULONG capacity);
 void events_stats(WFPCALLOUT_STATS *stats);
 
 /* lab.c */
-void lab_crash(UINT32 place); /* crashes if it was asked for at this place */
+void lab_crash(UINT32 place); /* crashes, or hangs, if that was asked for at this place */
 NTSTATUS lab_call(const WFPCALLOUT_LAB *call, UINT64 *value);
 void lab_stop(void);
 UINT64 lab_handles(void);

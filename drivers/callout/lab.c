@@ -154,7 +154,24 @@ static NTSTATUS call_layer(const WFPCALLOUT_LAB *call, const GUID *key, UINT64 *
 }
 
 static volatile LONG crash_at;         /* enum WFPCALLOUT_CRASH_PLACE */
+static volatile LONG hangs;            /* there it is to hang instead */
 static UINT8 *volatile nowhere = NULL; /* which the compiler cannot know */
+
+/* Never comes back: turns at DISPATCH_LEVEL and in classifyFn, waits for what nobody will signal elsewhere. */
+static void hang(UINT32 place)
+{
+    KSPIN_LOCK lock;
+    KEVENT never;
+    KIRQL irql;
+    if (place == WFPCALLOUT_CRASH_DISPATCH) {
+        KeInitializeSpinLock(&lock);
+        KeAcquireSpinLock(&lock, &irql);
+    }
+    while (place == WFPCALLOUT_CRASH_DISPATCH || place == WFPCALLOUT_CRASH_CLASSIFY)
+        YieldProcessor();
+    KeInitializeEvent(&never, NotificationEvent, FALSE);
+    KeWaitForSingleObject(&never, Executive, KernelMode, FALSE, NULL);
+}
 
 /* At DISPATCH_LEVEL a bad pointer is one bugcheck, at PASSIVE_LEVEL another; the third is the driver's own wish. */
 static void crash(UINT32 place)
@@ -172,8 +189,11 @@ static void crash(UINT32 place)
 
 void lab_crash(UINT32 place)
 {
-    if (crash_at == (LONG)place)
-        crash(place);
+    if (crash_at != (LONG)place)
+        return;
+    if (hangs)
+        hang(place);
+    crash(place);
 }
 
 static NTSTATUS ask_for_crash(UINT32 place)
@@ -182,6 +202,17 @@ static NTSTATUS ask_for_crash(UINT32 place)
         return STATUS_INVALID_PARAMETER;
     if (place <= WFPCALLOUT_CRASH_BUGCHECK)
         crash(place);
+    InterlockedExchange(&crash_at, (LONG)place);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS ask_to_hang(UINT32 place)
+{
+    if (place < WFPCALLOUT_CRASH_NOW || place > WFPCALLOUT_CRASH_UNLOAD || place == WFPCALLOUT_CRASH_BUGCHECK)
+        return STATUS_INVALID_PARAMETER;
+    if (place <= WFPCALLOUT_CRASH_DISPATCH)
+        hang(place);
+    InterlockedExchange(&hangs, 1);
     InterlockedExchange(&crash_at, (LONG)place);
     return STATUS_SUCCESS;
 }
@@ -206,6 +237,7 @@ static NTSTATUS call_one(const WFPCALLOUT_LAB *call, UINT64 *value)
         injection_destroy();
         return injection_create();
     case WFPCALLOUT_LAB_CRASH: return ask_for_crash(call->action);
+    case WFPCALLOUT_LAB_HANG: return ask_to_hang(call->action);
     case WFPCALLOUT_LAB_FLOW_ABORT: return FwpsFlowAbort0(call->value);
     case WFPCALLOUT_LAB_CALLOUT_ADD:
     case WFPCALLOUT_LAB_FILTER_ADD:

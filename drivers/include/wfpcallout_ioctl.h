@@ -196,7 +196,8 @@ enum WFPCALLOUT_LAB_OP {
     WFPCALLOUT_LAB_UNREGISTER_BUSY = 15,     /* layer, slot in `weight`: FwpsCalloutUnregisterById0 once; re-registered when it worked */
     WFPCALLOUT_LAB_RECREATE_INJECTION = 16,  /* destroy and create the driver's own injection handles (waits for pending ones) */
     WFPCALLOUT_LAB_CRASH = 17,               /* action = enum WFPCALLOUT_CRASH_PLACE: bugchecks the machine, there and then or later */
-    WFPCALLOUT_LAB_FLOW_ABORT = 18           /* value = flow id */
+    WFPCALLOUT_LAB_FLOW_ABORT = 18,          /* value = flow id */
+    WFPCALLOUT_LAB_HANG = 19                 /* action = enum WFPCALLOUT_CRASH_PLACE but BUGCHECK: never comes back from there */
 };
 
 enum WFPCALLOUT_CRASH_PLACE {

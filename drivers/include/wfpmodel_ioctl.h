@@ -22,6 +22,7 @@
 #define IOCTL_WFPMODEL_NOT_READY WFPMODEL_CTL(8) /* in: uint32_t; so many of the next injection calls: TCP/IP is not ready */
 #define IOCTL_WFPMODEL_ENGINE    WFPMODEL_CTL(16) /* in: one uint32_t of the two below; returns when it is done */
 #define IOCTL_WFPMODEL_MANAGE    WFPMODEL_CTL(17) /* fwpuclnt.dll's: manage.h of the model */
+#define IOCTL_WFPMODEL_MANAGEMENT WFPMODEL_CTL(24) /* from now on the management network passes the engine */
 #define IOCTL_WFPMODEL_STATE     WFPMODEL_CTL(40) /* out: WFPMODEL_STATE, its callouts, as many of its flows as there is room for */
 
 #define WFPMODEL_ENGINE_STOP  0u /* as if the service BFE were stopped */

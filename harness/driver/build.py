@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from harness.driver.sign import make_certificate, sign
 from harness.errors import DriverBuildError, HostError
 from harness.process import run
 from harness.steps import step
-from harness.waiting import Deadline
+from harness.waiting import Deadline, lock
 
 _DRIVER = "wfpcallout.sys"
 PRODUCTS = (_DRIVER, "wfpprobe.exe")
@@ -85,8 +84,8 @@ def certificate_folder() -> Path:
 def _locked(folder: Path) -> Iterator[None]:
     """One build at a time, whoever else runs."""
     folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / ".lock").open("w") as file:
+        lock(file, Deadline(_BUILD_SECONDS), f"another build in '{folder}' to end")
         yield
 
 

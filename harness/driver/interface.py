@@ -118,10 +118,11 @@ class LabOp(IntEnum):
     RECREATE_INJECTION = 16
     CRASH = 17
     FLOW_ABORT = 18
+    HANG = 19
 
 
 class CrashPlace(IntEnum):
-    """enum WFPCALLOUT_CRASH_PLACE: where the driver is to crash."""
+    """enum WFPCALLOUT_CRASH_PLACE: where the driver is to crash, or to hang."""
 
     NOW = 1
     DISPATCH = 2

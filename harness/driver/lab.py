@@ -139,6 +139,14 @@ class Lab:
         """Have the driver crash, at once or when it next comes to the place."""
         return self.call(LabOp.CRASH, action=int(place))
 
+    def send(self, op: LabOp) -> None:
+        """Ask for a call without waiting for its answer: it may cut the way that the answer would take."""
+        self._probe.start("drv_lab", op_code=int(op))
+
+    def hang(self, place: CrashPlace) -> LabResult:
+        """Have the driver never come back from the place: in a loop in classifyFn and under a lock, else in a wait."""
+        return self.call(LabOp.HANG, action=int(place))
+
     def call(
         self,
         op: LabOp,

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
-from harness.errors import GuestError, TransportError
+from harness.errors import GuestError, HarnessError, TransportError
 from harness.guest.engine_state import EngineState, read_engine_state
 from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
 from harness.waiting import Deadline
@@ -122,6 +122,7 @@ class ProbeClient:
         self._stderr = ""
         self._ready: Future[Reply] = Future()
         self._lost: str | None = None
+        self.lines = 0  # it has printed so far
         self._listeners: list[Callable[[Reply], None]] = []
 
     def attach(self, output: Output) -> None:
@@ -191,6 +192,7 @@ class ProbeClient:
             return
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
+        self.lines += len(lines)
         for line in lines:
             if line.strip():
                 self._take(line)
@@ -199,13 +201,17 @@ class ProbeClient:
         """The probe has ended: whoever waits for it, or asks later, gets TransportError with `why`."""
         with self._lock:
             self._lost = why
-        self._drop(f"The probe is gone: {why.removesuffix('.')}.")
+        self._drop(TransportError(f"The probe is gone: {why.removesuffix('.')}."))
+
+    def interrupt(self, error: HarnessError) -> None:
+        """Whoever waits for an answer now gets `error`; the probe itself goes on."""
+        self._drop(error)
 
     def resynchronise(self) -> None:
         """Forget what was on its way when the guest was put back; the probe itself goes on."""
         with self._lock:
             self._rest = ""
-        self._drop("The guest was put back to a snapshot while the probe was working on this.")
+        self._drop(TransportError("The guest was put back to a snapshot while the probe was working on this."))
 
     # The operations, as a scenario uses them.
 
@@ -274,11 +280,11 @@ class ProbeClient:
         for listener in tuple(self._listeners):
             listener(message)
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, error: HarnessError) -> None:
         with self._lock:
             dropped, self._waiting = self._waiting, {}
         for _, future in dropped.values():
-            future.set_exception(TransportError(why))
+            future.set_exception(error)
 
 
 def _ms(seconds: float) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from harness.errors import GuestError, TransportError
+from harness.errors import GuestError, HarnessError, TransportError
 from harness.guest.transport import CommandResult, OutputCallback, Stream
 from harness.guest.winrm_channel import ChannelPool, ConnectionBroken, FaultReceived, NothingYet
 from harness.waiting import Deadline
@@ -52,6 +52,7 @@ class RunningCommand:
         self._decoders = self._make_decoders()
         self._exit_code: int | None = None
         self._lost: str | None = None
+        self._interrupted: HarnessError | None = None
         self._ended_after = 0.0
         self._is_held = False
         self._sends = 0  # on their way
@@ -149,9 +150,16 @@ class RunningCommand:
         if was_running and self._on_lost is not None:
             self._on_lost(why)
 
+    def interrupt(self, error: HarnessError) -> None:
+        """Have everybody who waits for it now get `error`; the command itself goes on."""
+        with self._changed:
+            self._interrupted = error
+            self._changed.notify_all()
+
     def resynchronise(self) -> None:
         """Forget half a character that was read before the guest was put back."""
         with self._changed:
+            self._interrupted = None
             self._decoders = self._make_decoders()
 
     def _make_decoders(self) -> dict[Stream, codecs.IncrementalDecoder]:
@@ -250,7 +258,9 @@ class RunningCommand:
 
     def _wait_for_end(self, deadline: Deadline) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: not self.is_running, deadline.remaining())
+            self._changed.wait_for(lambda: not self.is_running or self._interrupted is not None, deadline.remaining())
+            if self._interrupted is not None and self.is_running:
+                raise self._interrupted
             if self._lost is not None:
                 raise TransportError(f"'{self.command}' in the guest was lost: {self._lost.removesuffix('.')}.")
             return self._exit_code is not None
@@ -259,9 +269,12 @@ class RunningCommand:
         with self._changed:
             heard = self._text["stdout"]
             if not self._changed.wait_for(
-                lambda: len(heard) > self._read_from or not self.is_running, deadline.remaining()
+                lambda: len(heard) > self._read_from or not self.is_running or self._interrupted is not None,
+                deadline.remaining(),
             ):
                 raise deadline.expire(f"a line of '{self.command}'", "".join(heard)[-200:] or "it printed nothing")
+            if self._interrupted is not None and len(heard) <= self._read_from and self.is_running:
+                raise self._interrupted
             piece = "".join(heard[self._read_from :])
             self._read_from = len(heard)
             if not piece and self._lost is not None:

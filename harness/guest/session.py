@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import ConfigError, GuestError, HostError
+from harness.errors import ConfigError, GuestError, HarnessError, HostError
 from harness.guest.kind import GuestKind
 from harness.guest.probe import ProbeClient
 from harness.guest.reference import ReferenceGuest
@@ -111,6 +111,24 @@ class Guest:
             client.wait_until_ready(Deadline(_PROBE_START_SECONDS))
         self._probe, self._probe_command = client, running
         return client
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """Something that differs once the guest has said anything: over WinRM, by the probe, in a transfer."""
+        lines = self._probe.lines if self._probe is not None else 0
+        return self.winrm.answers, lines, self.files.blocks
+
+    def interrupt(self, error: HarnessError) -> None:
+        """End every wait for the guest of this moment, in whatever thread: with `error` or a broken connection."""
+        if self._probe is not None:
+            self._probe.interrupt(error)
+        self.winrm.interrupt(error)
+        self.files.disconnect()
+
+    def cut(self) -> None:
+        """Break every connection; what runs in the guest goes on, and is reached over new ones."""
+        self.winrm.cut()
+        self.files.disconnect()
 
     @contextmanager
     def held(self) -> Iterator[None]:

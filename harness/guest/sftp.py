@@ -50,6 +50,7 @@ class SftpTransport:
         )
         self._remote_hash = remote_hash
         self._lock = threading.RLock()  # one transfer at a time
+        self.blocks = 0  # moved so far, either way
 
     def put(self, local: Path, remote: str, *, progress: ProgressCallback | None = None) -> str:
         """Copy a file into the guest, verified, and give back its SHA-256.
@@ -205,6 +206,7 @@ class SftpTransport:
                     break
                 out.write(content[done : done + _CHUNK])
                 done = min(done + _CHUNK, len(content))
+                self.blocks += 1
 
     def _fetch(self, remote: str, partial: Path, progress: ProgressCallback | None) -> None:
         sftp = self._connection.sftp()
@@ -220,6 +222,7 @@ class SftpTransport:
                     break
                 into.write(piece)
                 done += len(piece)
+                self.blocks += 1
         if done < size:
             raise _Cut(f"'{remote}' ended after {done} of {size} bytes")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.errors import AuthenticationFailed, TransportError
+from harness.errors import AuthenticationFailed, HarnessError, TransportError
 from harness.guest.running import RunningCommand
 from harness.guest.transport import CommandResult, Identity, OutputCallback, find_codec
 from harness.guest.winrm_channel import (
@@ -95,6 +95,23 @@ class WinRmTransport:
             )
 
         return wait_for(attempt, deadline, f"WinRM on 127.0.0.1:{self._port}")
+
+    @property
+    def answers(self) -> int:
+        """What the guest has answered so far; grows with every answer that brings something."""
+        return self._pool.answers
+
+    def cut(self) -> None:
+        """Break every connection; shell and commands live on in the guest, and go on over new ones."""
+        self._pool.cut()
+
+    def interrupt(self, error: HarnessError) -> None:
+        """End every wait of this moment: with `error`, or with a broken connection where an answer is waited for."""
+        with self._lock:
+            running = list(self._commands.values())
+        for command in running:
+            command.interrupt(error)
+        self._pool.cut()
 
     def open_shell(self) -> str:
         """The id of the remote shell; it is opened by the first call."""

@@ -165,6 +165,7 @@ class ChannelPool:
         self._idle: list[Channel] = []
         self._taken: set[Channel] = set()
         self._generation = 0
+        self.answers = 0  # to what was asked over all channels; one that says "nothing yet" is none
 
     @property
     def generation(self) -> int:
@@ -181,6 +182,7 @@ class ChannelPool:
         keep = True
         try:
             yield channel
+            self.answers += 1
         except (ConnectionBroken, AuthenticationFailed):
             keep = False
             raise

@@ -64,6 +64,7 @@ class DomainSpec:
     cdroms: Sequence[Path] = ()
     memory_mib: int | None = None  # the profile's if not given
     keep_tpm: bool = False
+    second_channel: Path | None = None  # the UNIX socket that QEMU listens at for the second serial port
     tsc_khz: int | None = None  # rate of the host's time stamp counter, where it is known
 
 
@@ -167,6 +168,7 @@ def _devices(spec: DomainSpec) -> etree._Element:
         _E.controller(type="usb", model="none"),
         *(_interface(index, nic) for index, nic in enumerate(spec.nics)),
         _serial(spec),
+        *_second_channel(spec),
     )
     if spec.profile.machine.video != "none":
         devices.append(_E.video(_E.model(type=spec.profile.machine.video)))
@@ -184,6 +186,7 @@ def _devices_with_firmware(spec: DomainSpec) -> etree._Element:
         *platform_xml.controllers(machine),
         *(_interface(index, nic, offloads=False) for index, nic in enumerate(spec.nics)),
         _serial(spec),
+        *_second_channel(spec),
         *platform_xml.agent(machine),
         *platform_xml.tpm(machine, keep=spec.keep_tpm),
         *platform_xml.video(machine),
@@ -194,6 +197,18 @@ def _devices_with_firmware(spec: DomainSpec) -> etree._Element:
 
 def _serial(spec: DomainSpec) -> etree._Element:
     return _E.serial(_E.source(path=str(spec.serial_log), append="on"), _E.target(port="0"), type="file")
+
+
+def has_second_channel(profile: Profile) -> bool:
+    """Whether the second serial port is the harness' own; a serial debugger takes it."""
+    return profile.machine.debugger != "serial"
+
+
+def _second_channel(spec: DomainSpec) -> list[etree._Element]:
+    # A port that every PC has: the guest needs no driver for it, and no filter driver is in its way.
+    if spec.second_channel is None or not has_second_channel(spec.profile):
+        return []
+    return [_E.serial(_E.source(mode="bind", path=str(spec.second_channel)), _E.target(port="1"), type="unix")]
 
 
 def _interface(index: int, nic: NicSpec, *, offloads: bool = True) -> etree._Element:

@@ -19,7 +19,7 @@ from harness.hypervisor import accelerator as accelerators
 from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error, qemu_log, refusal_text
 from harness.hypervisor.console import Console
-from harness.hypervisor.domain_xml import DomainSpec, NicSpec, render_domain
+from harness.hypervisor.domain_xml import DomainSpec, NicSpec, has_second_channel, render_domain
 from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, share_tpm_authority
 from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.qemu_process import end_without_libvirt, find_process, is_stopped
@@ -89,6 +89,7 @@ class Machine:
         self._state = MachineState.create(
             self.name, self._uri, run_dir.absolute(), disks=self.setup.folder if self.setup else None
         )
+        self._second_channel = self._state.second_channel if has_second_channel(profile) else None
         self._snapshots = Snapshots(self, self._state.folder)
         self._domain: libvirt.virDomain | None = None
         self._uuid = ""
@@ -123,6 +124,12 @@ class Machine:
     def ssh_port(self) -> int:
         """Port on 127.0.0.1 that leads to SSH; may change when a revert is not in place."""
         return self._ports[self.profile.management.ssh_port]
+
+    @property
+    def second_channel(self) -> Path | None:
+        """The socket of the guest's second serial port; None while there is none."""
+        path = self._second_channel
+        return path if path is not None and path.exists() else None
 
     @property
     def condition(self) -> Condition:
@@ -362,6 +369,7 @@ class Machine:
             raise machine_error("be restored", error) from error
         self._watch.follow(self._domain.UUIDString())
         self._ports = self.monitor().host_ports()
+        self._guard_second_channel()
 
     def boot_anew(self) -> None:
         """End QEMU if it runs, and boot from a new overlay."""
@@ -394,6 +402,14 @@ class Machine:
             self._watch.follow(None)
             raise
         self._ports = self.monitor().host_ports()
+        self._guard_second_channel()
+
+    def _guard_second_channel(self) -> None:
+        """Whoever may write to the socket rules the guest."""
+        path = self.second_channel
+        if path is not None:
+            with suppress(OSError):  # a session daemon's QEMU has made it ours alone already
+                path.chmod(0o600)
 
     def _destroy(self) -> None:
         self._watch.follow(None)
@@ -428,6 +444,7 @@ class Machine:
             kernel=self.image.kernel,
             initrd=self.image.initrd,
             serial_log=Path("/serial"),
+            second_channel=Path("/com2") if self._second_channel is not None else None,
             nics=[replace(nic, link_port=1) for nic in self.nics],
             owner=Owner(pid=0, started=0, host_boot=""),
             nvram=Path("/nvram"),
@@ -452,6 +469,7 @@ class Machine:
                 kernel=self.image.kernel,
                 initrd=self.image.initrd,
                 serial_log=self.serial.path,
+                second_channel=self._second_channel,
                 nics=self.nics,
                 owner=Owner.this_process(),
                 nvram=self._state.nvram,

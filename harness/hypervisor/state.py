@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.waiting import Deadline
 DOMAIN_PREFIX = "wfp-hil-"
 HALF_MADE = ".half-"
 _RECORD = "owner.json"
+_SOCKET_PATH_MAX = 108  # sun_path of unix(7), with its zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ class MachineState:
     def nvram(self) -> Path:
         """What UEFI firmware writes to; only machines with such firmware have it."""
         return (self.disks or self.folder) / "nvram.qcow2"
+
+    @property
+    def second_channel(self) -> Path | None:
+        """The socket of the guest's second serial port, which QEMU makes; None where its path is too long for one."""
+        path = self.folder / "com2"
+        return path if len(os.fsencode(path)) < _SOCKET_PATH_MAX else None
 
     def create_overlay(self, base: Path) -> None:
         """Make the overlay anew on the image's disk, which is never written to."""

@@ -146,9 +146,8 @@ def _finish(recipe: Recipe, base: Path, work: Path, secrets_folder: Path, deadli
     programs.mkdir(parents=True)
     shutil.copy(recipe.folder / "init" / "init", programs / "init")
     packages = overlay / "usr" / "lib" / "python3" / "dist-packages"
-    shutil.copytree(
-        recipe.folder / "winrm" / "wfp_winrm", packages / "wfp_winrm", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for part in (recipe.folder / "winrm" / "wfp_winrm", recipe.folder / "channel" / "wfp_channel"):
+        shutil.copytree(part, packages / part.name, ignore=shutil.ignore_patterns("__pycache__"))
     system32 = overlay / "var" / "lib" / "wfp" / "prefix" / "drive_c" / "windows" / "system32"
     system32.mkdir(parents=True)
     shutil.copy(recipe.folder / "winrm" / "build" / "winrshost.exe", system32)

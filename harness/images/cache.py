@@ -20,8 +20,11 @@ from harness.config.directories import cache_root
 from harness.errors import ImageBuildError
 from harness.images import scratch
 from harness.steps import note
+from harness.waiting import Deadline
+from harness.waiting import lock as wait_for_lock
 
 TEMPORARY = ".building-"
+_OTHERS_SECONDS = 1800.0  # what a build may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +115,7 @@ def build_lock(name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             note(f"another process builds image '{name}': waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for_lock(file, Deadline(_OTHERS_SECONDS), f"the other process to have built image '{name}'")
         yield
 
 

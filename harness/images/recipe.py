@@ -79,7 +79,7 @@ class Recipe:
         return digest.hexdigest()[:12]
 
     def _inputs(self) -> Iterable[Path]:
-        for name in ("recipe", "init", "winrm", "model", "winsock"):
+        for name in ("recipe", "init", "winrm", "channel", "model", "winsock"):
             for root, folders, files in os.walk(self.folder / name):
                 folders[:] = sorted(f for f in folders if f not in _NOT_INPUTS)
                 # What a person reads, and tests, do not go into the image.

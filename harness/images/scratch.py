@@ -69,7 +69,7 @@ def scratch_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{Owner.this_process().mark}-", dir=scratch_root()))
     try:
         with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is free, the folder is in use
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is free, the folder is in use
             folder.chmod(0o1777)
             yield folder
     finally:

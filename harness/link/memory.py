@@ -15,6 +15,8 @@ from harness.link.protocol import Direction, LinkCounters, Observer, Subscriber,
 from harness.link.wire import Wire
 from harness.waiting import Deadline
 
+_END_SECONDS = 10.0  # a subscriber may be in the middle of something
+
 Misbehaviour = Callable[[bytes], Iterable[bytes]]
 """What becomes of a frame on its way: none, itself, itself twice, an earlier one that was held back; a `Wire`, too."""
 
@@ -114,7 +116,7 @@ class MemoryLink:
         """End this end; the other one goes on, into the void."""
         self._inbox.put(None)
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_END_SECONDS)
 
     def _serve(self) -> None:
         while (item := self._inbox.get()) is not None:

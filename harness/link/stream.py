@@ -237,7 +237,7 @@ class StreamLink:
             self._moved.notify_all()
         os.eventfd_write(self._wake, 1)
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_PATIENCE)
         if connection is not None:
             connection.close()
         with self._lock:

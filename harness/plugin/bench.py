@@ -27,6 +27,7 @@ from harness.errors import (
     AuthenticationFailed,
     DeadlineExpired,
     GuestError,
+    GuestHung,
     HarnessError,
     LinkError,
     MachineError,
@@ -35,6 +36,7 @@ from harness.errors import (
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
 from harness.guest.restart import restart
+from harness.guest.second_channel import SecondChannel
 from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
@@ -42,14 +44,18 @@ from harness.link import StreamLink
 from harness.plugin.diagnosis import diagnose, find_crash
 from harness.plugin.dumps import fetch_dumps
 from harness.plugin.far import FarLink
+from harness.plugin.hang import Inquiry
 from harness.plugin.losses import find_loss
 from harness.plugin.options import RunOptions
 from harness.plugin.rig import Rig, open_rig
+from harness.plugin.watchdog import Watchdog
 from harness.steps import note, step
 from harness.traffic import Stations
-from harness.waiting import Deadline
+from harness.waiting import Deadline, bounding
 
 _SNAPSHOT = "warm"
+# The reference guest starts its agent last; in a Windows guest that has one it has long been running.
+_GREETING = {GuestKind.REFERENCE: 60.0, GuestKind.WINDOWS: 5.0}
 _ANSWER_SECONDS = 20.0
 _UNLOADED = "wfp-hil: unloaded: "  # said by the model behind all that a driver left
 _BOOTED_SECONDS = 15.0
@@ -77,6 +83,10 @@ class Bench(Protocol):
     def service(self) -> DriverService: ...  # noqa: D102
     @property
     def probe(self) -> ProbeClient: ...  # noqa: D102
+    @property
+    def second_channel(self) -> SecondChannel | None: ...  # noqa: D102
+    @property
+    def is_windows(self) -> bool: ...  # noqa: D102
 
     def fresh(self) -> None:
         """Put the guest back to the state in which the bench was opened."""
@@ -112,7 +122,10 @@ class Bench(Protocol):
         """After a failure: write what the guest's filter engine holds, as XML; a note when it cannot be had."""
 
     def save_dumps(self, folder: Path) -> None:
-        """After a crash: put what the guest has of it into the folder; the guest is worn out afterwards."""
+        """After a crash or a hang: put what the guest has of it into the folder; the guest is worn out afterwards."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """A watch-dog ends what waits in the block when nothing moves any more."""
 
 
 class GuestBench:
@@ -135,6 +148,7 @@ class GuestBench:
         self._rig_stack, self._guest_stack = ExitStack(), ExitStack()
         self._serial_mark = 0
         self._load_mark: int | None = None
+        self._watchdog = Watchdog(self._progress, self._interrupt)
         self._take_rig()
         self.guest: Guest
         self.service: DriverService
@@ -147,6 +161,16 @@ class GuestBench:
             "nic": self.machine.nics[0].model, "harness": version("wfp-hil"),
             "contract": "checked" if profile.kind is GuestKind.REFERENCE else "none",
         }  # fmt: skip
+
+    @property
+    def second_channel(self) -> SecondChannel | None:
+        """The channel that no driver can cut; None where nobody has answered on it."""
+        return self._channel if self._hang.has_channel else None
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether the guest is Windows itself."""
+        return self._profile.kind is GuestKind.WINDOWS
 
     def open(self) -> None:
         """Boot, deploy, start, and save the state to go back to."""
@@ -166,6 +190,7 @@ class GuestBench:
 
     def close(self) -> None:
         """Let go of the guest, and end the machine."""
+        self._hang.forget()
         if not self.machine.is_alive():
             self._abandon()
         self._guest_stack.close()
@@ -200,6 +225,15 @@ class GuestBench:
         self.serial_log = self.machine.serial_log
         self._serial_mark = self.serial_size()
         self.stations = Stations.beside(self._profile.network, self.link, guest_mac=nic_mac(0))
+        machine = rig.machine
+        self._channel = SecondChannel(lambda: machine.second_channel)
+        self._hang = Inquiry(
+            machine=machine,
+            channel=self._channel,
+            guest=lambda: self.guest,
+            driver=self.package.path,
+            is_windows=self.is_windows,
+        )
 
     def _abandon(self) -> None:
         with suppress(AttributeError):  # of a bench that was never open there is no guest
@@ -209,6 +243,7 @@ class GuestBench:
         """Put the guest back to the state in which the bench was opened; the driver's ring is empty then."""
         with self._naming_losses():
             self._forget_traffic()
+            self._hang.forget()
             done = self.machine.revert(_SNAPSHOT)
             self._serial_mark = self.serial_size()
             if done.way is Way.IN_PLACE:
@@ -223,6 +258,9 @@ class GuestBench:
 
     def tidy(self) -> None:
         """Undo what a scenario set up, without putting the guest back."""
+        if self._hang.unloaded:  # over the second channel, behind everybody's back
+            self.fresh()
+            return
         self.probe.close_all()
         self._forget_traffic()
         self.probe.request("drv_close")
@@ -267,8 +305,11 @@ class GuestBench:
             note(f"The state of the filter engine could not be fetched: {error}")
 
     def save_dumps(self, folder: Path) -> None:
-        """After a crash: have Windows go on with its dump, and put it into the folder."""
-        if self._profile.kind is not GuestKind.WINDOWS or self.machine.condition is not Condition.PANICKED:
+        """After a crash or a hang: put Windows' dump into the folder, or the stacks of the driver's process."""
+        self._hang.save(folder)
+        if self._hang.wants_dump:
+            self.machine.inject_nmi()  # NMICrashDump, which crash.ps1 sets: Windows bugchecks and writes its memory
+        elif self._profile.kind is not GuestKind.WINDOWS or self.machine.condition is not Condition.PANICKED:
             return
         self.guest.abandon()
         kind = str(self._profile.kind)
@@ -283,7 +324,23 @@ class GuestBench:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
         crash = find_crash(self.machine, self._serial_mark)
         loss = find_loss(self.machine, self._links()) if crash is None else None
-        return loss or diagnose(error, check=self.check, probe=lambda: self.probe)
+        with bounding(None):  # the time of what went wrong may be up
+            return loss or diagnose(
+                self._watchdog.hung or error, check=self.check, probe=lambda: self.probe, inquiry=self._hang
+            )
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """A watch-dog ends what waits in the block when nothing moves any more."""
+        with self._watchdog.watching():
+            yield
+
+    def _interrupt(self, hung: GuestHung) -> None:
+        self.guest.interrupt(hung)
+
+    def _progress(self) -> object:
+        frames = [(link.counters.sent, link.counters.received) for link in self._links()]
+        return self.guest.progress, frames, self.machine.serial.size()
 
     def _start_booted(self) -> bool:
         """Go on from the state that an earlier run kept after its boot; False when there is none that answers."""
@@ -316,6 +373,7 @@ class GuestBench:
         with step("wait for WinRM"):
             self.guest.wait_until_ready(Deadline(seconds))
             self.machine.observe_boot_id(self.guest.boot_id())
+        self._hang.greet(Deadline(_GREETING[self._profile.kind]))
 
     def _prepare(self, *, deploy_driver: bool) -> None:
         if deploy_driver:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from harness.errors import (
     DeadlineExpired,
+    DeployError,
     ExpectationFailed,
     GuestCrashed,
     GuestError,
@@ -19,6 +20,7 @@ from harness.errors import (
 )
 from harness.guest import ProbeClient
 from harness.hypervisor import Machine
+from harness.plugin.hang import Inquiry
 from harness.waiting import Deadline
 
 _ALIVE_SECONDS = 10.0
@@ -51,7 +53,9 @@ def find_crash(machine: Machine, serial_mark: int) -> GuestCrashed | None:
     )
 
 
-def diagnose(error: BaseException, *, check: Callable[[], None], probe: Callable[[], ProbeClient]) -> BaseException:
+def diagnose(
+    error: BaseException, *, check: Callable[[], None], probe: Callable[[], ProbeClient], inquiry: Inquiry
+) -> BaseException:
     """What an error that ended a scenario really says; `check` raises what broke the guest, if something did."""
     if not isinstance(error, HarnessError) or isinstance(error, (GuestCrashed, UsageError, HostError)):
         return error
@@ -60,11 +64,18 @@ def diagnose(error: BaseException, *, check: Callable[[], None], probe: Callable
     except HarnessError as cause:
         return cause
     if isinstance(error, (GuestHung, MachineError)):
-        return error
+        return inquiry.of_hang(error) if isinstance(error, GuestHung) else error
     try:
         probe().start("hello").reply(Deadline(_ALIVE_SECONDS))
     except (TransportError, DeadlineExpired, GuestError) as silent:
-        return GuestHung(f"{error.message} After that the guest's probe did not answer: {silent.message}")
+        return inquiry.of_silence(error.message, silent.message)
     if isinstance(error, TransportError):
         return error
-    return ExpectationFailed(str(error))
+    # Reachable, and yet a wait was in vain: it may be the driver that does not come back.
+    return (inquiry.of_delay(error) if _was_late(error) else None) or ExpectationFailed(str(error))
+
+
+def _was_late(error: HarnessError) -> bool:
+    return isinstance(error, (DeadlineExpired, DeployError)) or (
+        isinstance(error, GuestError) and " did not end within " in error.message
+    )

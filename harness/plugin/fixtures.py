@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.driver import DriverControl, DriverService
     from harness.expect import Fence
     from harness.guest import Guest, ProbeClient
+    from harness.guest.second_channel import SecondChannel
     from harness.hypervisor import Machine
     from harness.link import Link
     from harness.plugin.bench import Bench
@@ -73,6 +74,24 @@ def service(scene: Scene) -> DriverService:
 def probe(scene: Scene) -> ProbeClient:
     """The guest's own sockets: tcp_listen, tcp_connect, udp_open."""
     return scene.bench.probe
+
+
+@pytest.fixture
+def second_channel(scene: Scene) -> SecondChannel:
+    """The way into the guest that no driver can cut: hello, stop_service, stacks, list, fetch."""
+    channel = scene.bench.second_channel
+    if channel is None:
+        pytest.skip(f"nobody answers on the second control channel of the guest '{scene.bench.facts['guest']}'")
+    return channel
+
+
+@pytest.fixture
+def management_in_path(scene: Scene, second_channel: SecondChannel) -> None:
+    """WinRM and SFTP pass the guest's filter engine, as they always do on Windows: the driver can cut them."""
+    from harness.guest.management import put_in_path
+
+    if not scene.bench.is_windows:
+        put_in_path(second_channel, scene.bench.probe)
 
 
 @pytest.fixture

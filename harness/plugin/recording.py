@@ -109,7 +109,7 @@ def since_load(events: Sequence[Event]) -> Sequence[Event]:
 @contextmanager
 def open_scene(bench: Bench, folder: ScenarioFolder) -> Iterator[Scene]:
     """Record from here to the end of the block."""
-    with Witness(bench.link, folder.frames) as witness, timeline_at(folder.timeline):
+    with Witness(bench.link, folder.frames) as witness, timeline_at(folder.timeline), bench.watched():
         scene = Scene(bench, folder, witness)
         unsubscribe = subscribe(scene.steps.append)
         try:

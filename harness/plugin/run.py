@@ -187,7 +187,7 @@ class Run:
             self._last_place = "broken"
         if outcome is Outcome.LOST:
             self.retry.note(cause)
-        if outcome is Outcome.CRASH and self._bench is not None and current.scene is not None:
+        if outcome in (Outcome.CRASH, Outcome.HANG) and self._bench is not None and current.scene is not None:
             self._bench.save_dumps(current.scene.folder.path)
         if outcome is Outcome.FAIL and self._bench is not None and current.scene is not None:
             self._bench.save_state(current.scene.folder.wfp_state)

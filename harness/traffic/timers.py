@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from itertools import count
 
+_END_SECONDS = 10.0  # a timer's callback may be in the middle of something
+
 
 class Timer:
     """Something to be called once; `cancel` is cheap and may come late."""
@@ -50,7 +52,7 @@ class Timers:
             self._closed = True
             self._changed.notify()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_END_SECONDS)
 
     def _serve(self) -> None:
         while (callback := self._next()) is not None:

@@ -38,6 +38,7 @@ def spec():
         kernel=Path("/cache/images/reference-1/vmlinuz"),
         initrd=Path("/cache/images/reference-1/initrd.img"),
         serial_log=Path("/out/serial.log"),
+        second_channel=Path("/cache/state/m/com2"),
         nics=[NicSpec(model="e1000e", link_port=4001), NicSpec(model="virtio-net-pci", link_port=4002)],
         owner=Owner(pid=42, started=4711, host_boot="b007"),
     )
@@ -211,6 +212,8 @@ def test_a_debugger_gets_in_only_where_it_was_asked_for(windows):
     assert "debugger" not in plain
     assert "socket,id=debugger,host=127.0.0.1,port=50007,server=on,wait=off" in serial
     assert "isa-serial,chardev=debugger,index=1" in serial
+    assert '<target port="1"/>' in plain
+    assert '<target port="1"/>' not in serial, "the debugger has the second serial port"
     # debug.ps1 tells KDNET the place of this NIC, in decimal.
     place = re.search(r"e1000e,netdev=debugger,mac=[^,]+,bus=pcie.0,addr=0x([0-9a-f]+)", net)
     script = (profiles_root() / "windows" / "setup" / "debug.ps1").read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 from harness.errors import DeadlineExpired, ExpectationFailed, HarnessError
@@ -109,6 +109,9 @@ class FakeBench:
     def save_state(self, file):
         self.calls.append("state")
         file.write_bytes(b"<wfpstate/>")
+
+    def watched(self):
+        return nullcontext()
 
     def tidy(self):
         self.calls.append("tidy")

@@ -2,6 +2,7 @@
 #include "bfe.h"
 #include "hooks.h"
 #include "inspect.h"
+#include "management.h"
 #include "pumps.h"
 #include "shell.h"
 #include "winsock.h"
@@ -126,6 +127,8 @@ long shell_control(unsigned long code, unsigned char *buffer, size_t in, size_t 
             return STATUS_INVALID_PARAMETER;
         return STATUS_SUCCESS;
     }
+    if (code == IOCTL_WFPMODEL_MANAGEMENT)
+        return management_start() ? STATUS_SUCCESS : STATUS_DEVICE_NOT_CONNECTED;
     if (code == IOCTL_WFPMODEL_STATE) {
         *done = inspect(buffer, out);
         return *done ? STATUS_SUCCESS : STATUS_BUFFER_TOO_SMALL;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "linux.h"
+#include "management.h"
 
 enum { FRAME_MAX = 65536 + ETHERNET, TICK_MS = 250, SETTLED_MS = 200 };
 
@@ -12,7 +13,10 @@ static int64_t tap = -1, nic = -1, loopback = -1, second = -1;
 
 static void write_link(const uint8_t *frame, size_t length)
 {
-    linux_write(nic, frame, length);
+    if (management_owns(frame, length))
+        management_to_link(frame, length);
+    else
+        linux_write(nic, frame, length);
 }
 
 static void write_second(const uint8_t *frame, size_t length)
@@ -22,7 +26,10 @@ static void write_second(const uint8_t *frame, size_t length)
 
 static void write_guest(const uint8_t *frame, size_t length)
 {
-    linux_write(tap, frame, length);
+    if (management_owns(frame, length))
+        management_to_guest(frame, length);
+    else
+        linux_write(tap, frame, length);
 }
 
 /* What comes from a NIC for ::1 Linux drops; what comes from its loopback interface it takes. */
