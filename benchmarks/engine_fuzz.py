@@ -1,4 +1,4 @@
-"""A million frames changed at random, and a driver's lists whose lengths are lies, against the engine."""
+"""A million frames changed at random, segments of edited streams, lists whose lengths are lies: against the engine."""
 
 from __future__ import annotations
 

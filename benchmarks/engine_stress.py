@@ -1,4 +1,4 @@
-"""Ten minutes of packets on three threads while callouts, filters, contexts, handles and flows come and go."""
+"""Ten minutes of packets on three threads and edited streams on two, while all that concerns them comes and goes."""
 
 from __future__ import annotations
 

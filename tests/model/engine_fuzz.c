@@ -14,10 +14,10 @@
 #include <io.h>
 #include <stdlib.h>
 
+#include "engine_fuzz.h"
 #include "inject_rig.h"
 
 enum { FRAMES_MAX = 4096, FRAME_MAX = 70000, CALLOUTS = 26, HANG_SECONDS = 60, PENDING_MAX = 200 };
-enum { FROM_GUEST, FROM_LINK, FROM_SECOND, SOURCES };
 
 extern const char *linux_console_path;
 void *NTAPI NdisGetDataBuffer(NET_BUFFER *, ULONG, void *, UINT32, UINT32);
@@ -31,7 +31,7 @@ NTSTATUS NTAPI FwpsConstructIpHeaderForTransportPacket0(NET_BUFFER_LIST *, ULONG
 /* ---- chance ---- */
 static volatile LONG64 chance_state;
 
-static UINT64 chance(UINT64 below)
+UINT64 chance(UINT64 below)
 {
     UINT64 z = (UINT64)InterlockedAdd64(&chance_state, 0x9e3779b97f4a7c15ll);
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -45,7 +45,7 @@ static const uint8_t *volatile now_frame;
 static volatile size_t now_length;
 static volatile LONG now_source;
 
-static void broken(const char *what, UINT64 detail)
+void broken(const char *what, UINT64 detail)
 {
     printf("BROKEN %s 0x%llx after %llu frames; the last one, from %ld: ", what, (unsigned long long)detail, (unsigned long long)sent, now_source);
     for (size_t i = 0; now_frame && i < now_length && i < 2000; i++)
@@ -259,16 +259,17 @@ static void NTAPI look(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_
 {
     UINT16 layer = values->layerId;
     BOOL stream = layer == LAYER_STREAM_V4 || layer == LAYER_STREAM_V6, redirect = layer >= 66 && layer <= 69;
-    (void)context, (void)filter, (void)flow_context;
+    (void)context, (void)flow_context;
     for (UINT32 i = 0; i < values->valueCount; i++)
         check_value(&values->incomingValue[i].value);
     out->actionType = chance(60) ? ACTION_PERMIT : ACTION_BLOCK;
     if (!data || redirect)
         return;
     if (stream) {
-        const FWPS_STREAM_CALLOUT_IO_PACKET0 *io = data;
-        if (io->streamData->netBufferListChain)
-            check_list(io->streamData->netBufferListChain, 0);
+        FWPS_STREAM_CALLOUT_IO_PACKET0 *io = data;
+        for (NET_BUFFER_LIST *nbl = io->streamData->netBufferListChain; nbl; nbl = nbl->Next)
+            check_list(nbl, 0);
+        streams_edit(values, m, io, filter, out);
         return;
     }
     ULONG headers = 0;
@@ -296,6 +297,13 @@ static void NTAPI deleted_none(UINT16 layer, UINT32 callout, UINT64 context)
     (void)layer, (void)callout, (void)context;
 }
 
+void callout(unsigned key)
+{
+    FWPS_CALLOUT c = {.calloutKey = key_of(key), .classifyFn = (void *)look, .notifyFn = notify_none, .flowDeleteFn = deleted_none};
+    UINT32 id;
+    FwpsCalloutRegister1(&engine, &c, &id);
+}
+
 static void set_up(void)
 {
     static const UINT16 watched[CALLOUTS] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 44, 46, 48, 50, 52, 54, 56, 57};
@@ -311,9 +319,8 @@ static void set_up(void)
     inject_start();
     begin();
     for (unsigned i = 0; i < CALLOUTS; i++) {
-        FWPS_CALLOUT c = {.calloutKey = key_of(500 + i), .classifyFn = (void *)look, .notifyFn = notify_none, .flowDeleteFn = deleted_none};
         UINT32 id;
-        FwpsCalloutRegister1(&engine, &c, &id);
+        callout(500 + i);
         add_callout(500 + i, watched[i], &id);
         add_filter(watched[i], 100, ACTION_CALLOUT_TERMINATING, 500 + i, 1, 0, NULL);
     }
@@ -321,13 +328,14 @@ static void set_up(void)
     FwpsInjectionHandleCreate0(AF_INET6, INJECT_NETWORK, &network6);
     FwpsInjectionHandleCreate0(AF_UNSPEC, 0, &transport);
     FwpsInjectionHandleCreate0(AF_UNSPEC, INJECT_L2, &layer2);
+    streams_set_up();
     AddVectoredExceptionHandler(1, on_exception);
     CloseHandle(CreateThread(NULL, 0, watchdog, NULL, 0, NULL));
     watching = 1;
 }
 
 /* The frame ends where its memory ends. */
-static void send_frame(const uint8_t *bytes, size_t length, unsigned source)
+void send_frame(const uint8_t *bytes, size_t length, unsigned source)
 {
     uint8_t *frame = mem_alloc(length);
     memcpy(frame, bytes, length);
@@ -359,7 +367,7 @@ static BOOL read_frame(FILE *file, uint8_t *bytes, UINT32 *length, unsigned *sou
     return *length <= FRAME_MAX && fread(bytes, 1, *length, file) == *length;
 }
 
-static size_t mutate(uint8_t *bytes, size_t length)
+size_t mutate(uint8_t *bytes, size_t length)
 {
     static const uint8_t telling[] = {0, 1, 4, 5, 6, 8, 15, 17, 20, 40, 43, 44, 45, 51, 58, 60, 0x45, 0x4f, 0x60, 0x7f, 0x80, 0xff};
     for (UINT64 i = chance(6); length && i; i--) {
@@ -430,6 +438,7 @@ static int mutate_all(UINT64 count, UINT64 seed)
         if (!chance(25) && pending < PENDING_MAX)
             inject_odd(bytes, size);
         send_frame(bytes, size, chance(8) ? corpus[which].source : (unsigned)chance(SOURCES));
+        streams_step();
     }
     return 0;
 }
@@ -466,8 +475,11 @@ int main(int argc, char **argv)
         printf("engine_fuzz mutate COUNT SEED | serve\n");
     for (int i = 0; i < 2000 && pending; i++)
         Sleep(10);
+    streams_end();
     MODEL_ASSERT(!pending); /* each injection that was taken has been completed */
-    printf("%llu frames, %llu injected, %llu classifies, %llu misuses told\n", (unsigned long long)sent, (unsigned long long)stats.injected,
+    printf("%llu frames, %llu injected, %llu classifies, %llu misuses told", (unsigned long long)sent, (unsigned long long)stats.injected,
            (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
+    streams_figures();
+    printf("\n");
     return code;
 }

@@ -5,16 +5,17 @@
  *     engine_stress SECONDS SEED
  *
  * What must hold: no function of a callout runs once it has been unregistered (W015); each flow context is deleted once
- * (W193); each injection that was taken is completed once (W245), and before its handle is gone (W241); and in the end
- * nothing is left. The exit code is 0, or 3 after a line that begins with BROKEN.
+ * (W193); each injection that was taken is completed once (W245), and before its handle is gone (W241); streams that are
+ * edited arrive whole (engine_stress_streams.c); and in the end nothing is left. The exit code is 0, or 3 after a line that begins with BROKEN.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <stdlib.h>
 
+#include "engine_stress.h"
 #include "inject_rig.h"
 
-enum { DRIVERS = 6, PENDED_MAX = 256, FLOW_PORTS = 40, KNOWN = 256, HANG_SECONDS = 60 };
+enum { DRIVERS = 6, PENDED_MAX = 256, FLOW_PORTS = 40, HANG_SECONDS = 60, ALL_FLOWS = 4096 };
 
 extern const char *linux_console_path;
 NTSTATUS NTAPI FwpsFlowAbort0(UINT64);
@@ -22,10 +23,11 @@ NTSTATUS NTAPI FwpsFlowAbort0(UINT64);
 NTSTATUS NTAPI FwpsPendOperation0(HANDLE, HANDLE *);
 void NTAPI FwpsCompleteOperation0(HANDLE, NET_BUFFER_LIST *);
 
-static volatile LONG stop;
-static volatile LONG64 packets, contexts_made, contexts_gone, taken, completed, rounds, busy_answers;
+volatile LONG stop;
+volatile LONG64 packets;
+static volatile LONG64 contexts_made, contexts_gone, taken, completed, rounds, busy_answers;
 static volatile LONG looked;
-static volatile UINT64 known[KNOWN]; /* flows that somebody has seen */
+volatile UINT64 known[KNOWN];
 
 struct driver {
     volatile LONG registered; /* its functions may be called */
@@ -39,7 +41,7 @@ static volatile LONG64 filters_added;
 static const UINT16 driver_layers[DRIVERS] = {LAYER_OUTBOUND_TRANSPORT_V4, LAYER_INBOUND_TRANSPORT_V4, LAYER_ALE_FLOW_ESTABLISHED_V4,
                                               LAYER_DATAGRAM_DATA_V4, LAYER_STREAM_V4, LAYER_OUTBOUND_IPPACKET_V4};
 
-static void broken(const char *what, UINT64 detail)
+void broken(const char *what, UINT64 detail)
 {
     printf("BROKEN %s %llu\n", what, (unsigned long long)detail);
     fflush(stdout);
@@ -58,7 +60,7 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS *info)
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
-static UINT32 chance(UINT32 *state, UINT32 below)
+UINT32 chance(UINT32 *state, UINT32 below)
 {
     *state ^= *state << 13;
     *state ^= *state >> 17;
@@ -198,14 +200,33 @@ static void register_one(unsigned n)
         broken("a callout cannot be registered again", n);
 }
 
+struct there_are {
+    UINT64 flows[ALL_FLOWS];
+    unsigned count;
+};
+
+static void there_is(const struct flow *flow, void *argument)
+{
+    struct there_are *all = argument;
+    if (all->count < ALL_FLOWS)
+        all->flows[all->count++] = flow->id;
+}
+
+static void remove_contexts(unsigned n)
+{
+    static __thread struct there_are all; /* of two threads' stacks it would be much */
+    all.count = 0;
+    flows_each(there_is, &all);
+    for (unsigned i = 0; i < all.count; i++)
+        FwpsFlowRemoveContext0(all.flows[i], drivers[n].layer, drivers[n].id);
+}
+
 static void unregister_one(unsigned n)
 {
     NTSTATUS status;
     while ((status = FwpsCalloutUnregisterById0(drivers[n].id)) == STATUS_DEVICE_BUSY) {
         InterlockedIncrement64(&busy_answers);
-        for (unsigned i = 0; i < KNOWN; i++)
-            FwpsFlowRemoveContext0(known[i], drivers[n].layer, drivers[n].id);
-        flows_end_all("the driver unloads"); /* what the table above has forgotten */
+        remove_contexts(n);
     }
     if (status)
         broken("a callout cannot be unregistered", (UINT32)status);
@@ -215,9 +236,12 @@ static void unregister_one(unsigned n)
 /* An inspection filter is ignored while its callout is not registered, a terminating one blocks. */
 static NTSTATUS add_one(HANDLE session, unsigned n, UINT32 action, UINT64 *id)
 {
+    FWPM_FILTER_CONDITION0 server = {.fieldKey = condition_keys[COND_IP_REMOTE_ADDRESS], .conditionValue = {FWP_UINT32, {.uint32 = SERVER}}};
     FWPM_FILTER0 f = {.displayData.name = L"f", .layerKey = layer_by_id(drivers[n].layer)->key, .subLayerKey = key_of(n % 2 ? 100 : 200)};
     f.action.type = action;
     f.action.calloutKey = drivers[n].key;
+    f.filterCondition = &server; /* the streams' letters are not theirs to lose */
+    f.numFilterConditions = 1;
     return FwpmFilterAdd0(session, &f, NULL, id);
 }
 
@@ -257,7 +281,7 @@ static DWORD WINAPI resetter(void *seed)
     UINT32 state = (UINT32)(uintptr_t)seed;
     while (!stop) {
         UINT64 flow = known[chance(&state, KNOWN)];
-        switch (chance(&state, 40)) {
+        switch (chance(&state, 4000)) {
         case 0:
             flows_end_all("all at once");
             break;
@@ -344,6 +368,7 @@ static void check_the_end(void)
     flows_end_all("the end");
     for (unsigned n = 0; n <= DRIVERS; n++)
         FwpmFilterDeleteById0(engine, lasting[n]);
+    streams_end();
     FwpmEngineClose0(engine);
     for (unsigned n = 0; n < DRIVERS; n++) {
         unregister_one(n);
@@ -369,8 +394,8 @@ static void check_the_end(void)
 int main(int argc, char **argv)
 {
     static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
-    static const LPTHREAD_START_ROUTINE work[] = {changer, resetter, injector, resumer, sender, sender, sender};
-    enum { THREADS = sizeof work / sizeof work[0] };
+    static const LPTHREAD_START_ROUTINE work[] = {changer, resetter, injector, resumer, sender, sender, sender, streams_change, streams_drive};
+    enum { WORKERS = sizeof work / sizeof work[0], THREADS = WORKERS + TALKERS };
     HANDLE threads[THREADS];
     UINT32 ids;
     unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 5, seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
@@ -396,18 +421,24 @@ int main(int argc, char **argv)
     FwpsCalloutRegister1(&engine, &pending, &ids);
     add_callout(799, LAYER_ALE_AUTH_CONNECT_V4, &ids);
     add_filter(LAYER_ALE_AUTH_CONNECT_V4, 100, ACTION_CALLOUT_TERMINATING, 799, 1, 0, &lasting[DRIVERS]);
+    streams_begin();
     CloseHandle(CreateThread(NULL, 0, watchdog, NULL, 0, NULL));
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < WORKERS; i++)
         threads[i] = CreateThread(NULL, 0, work[i], (void *)(uintptr_t)((seed * 31 + i + 1) * 2654435761u | 1), 0, NULL);
+    for (unsigned i = 0; i < TALKERS; i++)
+        threads[WORKERS + i] = CreateThread(NULL, 0, streams_talk, (void *)(uintptr_t)i, 0, NULL);
     Sleep(seconds * 1000);
     stop = 1;
     if (WaitForMultipleObjects(THREADS, threads, TRUE, HANG_SECONDS * 1000) >= WAIT_OBJECT_0 + THREADS)
         broken("a thread does not end", 0);
     resume_all();
+    streams_stopped();
     FwpsCalloutUnregisterById0(ids);
     check_the_end();
-    printf("%llu conversations, %llu rounds of changes, %llu filters, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told\n",
+    printf("%llu conversations, %llu rounds of changes, %llu filters, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told",
            (unsigned long long)packets, (unsigned long long)rounds, (unsigned long long)filters_added, (unsigned long long)busy_answers, (unsigned long long)contexts_gone,
            (unsigned long long)completed, (unsigned long long)put_off, (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
+    streams_figures();
+    printf("\n");
     return 0;
 }

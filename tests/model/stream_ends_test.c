@@ -145,6 +145,14 @@ static void test_removal(void)
     EXPECT("W299 a filter goes while its callout wants more data", stats.lint, lint + 1);
     EXPECT("what it held goes on", READS(SERVER_END, "heldfreed"), TRUE);
     stream_done();
+    stream_open_one();
+    answers[0] = want_always;
+    SAY(GUEST_END, "held");
+    stream_settle();
+    FwpmFilterDeleteById0(engine, stream_filter_a);
+    stream_settle();
+    EXPECT("and does so though nobody sends anything more", READS(SERVER_END, "held"), TRUE);
+    stream_done();
 }
 
 /* ---- what no filter concerns, and how a flow ends ---- */

@@ -272,6 +272,41 @@ static void test_waterfall(void)
     stream_done();
 }
 
+static void block_in_the_second(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
+{
+    if (shown_count[0] == 2)
+        block(call, io, 3);
+}
+
+static char below[16];
+static SIZE_T below_size;
+
+static void collect_eight(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
+{
+    if (io->streamData->dataLength < 8) {
+        io->streamAction = NEED_MORE;
+        io->countBytesRequired = (UINT32)(8 - io->streamData->dataLength);
+        call->out->actionType = ACTION_NONE;
+        return;
+    }
+    FwpsCopyStreamDataToBuffer0(io->streamData, below, sizeof below, &below_size);
+}
+
+/* The second callout waits for two segments; of the second of them the first callout has cut off the beginning. */
+static void test_cut_behind(void)
+{
+    stream_open_with(ACTION_CALLOUT_TERMINATING, ACTION_CALLOUT_TERMINATING, FALSE);
+    answers[0] = block_in_the_second;
+    answers[1] = collect_eight;
+    SAY(GUEST_END, "abcd");
+    stream_settle();
+    SAY(GUEST_END, "---efgh");
+    stream_settle();
+    EXPECT("W281 W283 of a later segment, too, the second sees what was left of it", below_size == 8 && !memcmp(below, "abcdefgh", 8), TRUE);
+    EXPECT("and that is read", READS(SERVER_END, "abcdefgh"), TRUE);
+    stream_done();
+}
+
 static void permit_hard(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
 {
     (void)io;
@@ -309,6 +344,7 @@ void test_stream_layer(void)
     test_defer();
     test_allow();
     test_waterfall();
+    test_cut_behind();
     test_rights();
     test_stream_ends();
     test_stream_lists();

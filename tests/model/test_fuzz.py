@@ -93,7 +93,9 @@ def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engi
     )
     said = done.stdout.decode()
     assert done.returncode == 0, said[-3000:]
-    assert f"{MUTATED} frames" in said
+    figures = dict(reversed(figure.split(" ", 1)) for figure in said.strip().split(", "))
+    assert int(figures["frames"]) >= MUTATED
+    assert all(int(figures[name]) for name in ("odd segments", "indications", "injected into them", "let in"))
 
 
 def test_every_check_of_the_engine_holds_with_guard_pages(engine: Engine, wine: Wine) -> None:
@@ -105,7 +107,7 @@ def test_every_check_of_the_engine_holds_with_guard_pages(engine: Engine, wine: 
 
 
 def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> None:
-    """Packets on three threads while callouts, filters, contexts, injection handles and flows come and go."""
+    """Packets on three threads and edited streams on two, while all that concerns them comes and goes."""
     argv = [wine.program, MODEL / "build" / "engine_stress.exe", str(STRESS_SECONDS), "1"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False, env=wine.environment)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -114,3 +116,4 @@ def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> Non
         int(figures[name])
         for name in ("conversations", "rounds of changes", "filters", "contexts deleted", "injections", "put off")
     )
+    assert all(int(figures[name]) for name in ("streams to their end", "letters", "edits", "held back", "let in"))

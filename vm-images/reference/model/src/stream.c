@@ -334,6 +334,7 @@ static void work_timers(void)
             s->end = "its flow ended";
             due = TRUE;
         }
+        due = due || s->generation != filters_generation; /* what a removed filter held back goes on though nobody sends more (W299) */
         ReleaseSRWLockExclusive(&s->lock);
         if (due)
             stream_run(s);

@@ -49,7 +49,7 @@ void chunks_add(struct chunks *to, const uint8_t *bytes, size_t size, BOOL push,
 void chunks_move(struct chunks *from, struct chunks *to, size_t size); /* the first `size` bytes */
 void chunks_drop(struct chunks *from, size_t size);
 void chunks_copy(const struct chunks *from, size_t offset, uint8_t *out, size_t size);
-NET_BUFFER_LIST *chunk_describe(struct chunk *chunk); /* its list, with offset and length as they are now */
+NET_BUFFER_LIST *chunk_describe(struct chunk *chunk, size_t from); /* its list, from this byte of the chunk's on */
 NET_BUFFER_LIST *stream_empty_list(void);
 
 /* One filter's callout at one flow. */

@@ -113,10 +113,10 @@ void chunks_copy(const struct chunks *from, size_t offset, uint8_t *out, size_t 
     }
 }
 
-NET_BUFFER_LIST *chunk_describe(struct chunk *chunk)
+NET_BUFFER_LIST *chunk_describe(struct chunk *chunk, size_t from)
 {
     chunk->nbl->Next = NULL;
-    nb_set(chunk->nbl->FirstNetBuffer, 0, (ULONG)chunk->length);
+    nb_set(chunk->nbl->FirstNetBuffer, (ULONG)from, (ULONG)(chunk->length - from));
     return chunk->nbl;
 }
 

@@ -196,7 +196,7 @@ static UINT32 data_flags(int d, BOOL urgent, BOOL push)
 static void describe(struct indication *what, struct chunks *in, int d)
 {
     struct chunk *chunk = in->first, *last = chunk;
-    NET_BUFFER_LIST *list = chunk_describe(chunk);
+    NET_BUFFER_LIST *list = chunk_describe(chunk, 0); /* of the first one `dataOffset` says where the bytes begin */
     BOOL urgent = chunk->urgent;
     size_t size = 0;
     what->data.netBufferListChain = list;
@@ -212,7 +212,7 @@ static void describe(struct indication *what, struct chunks *in, int d)
     memset(&what->data.dataOffset.streamDataOffset, POISON_BYTE, 8); /* reserved for the system */
     for (; chunk && chunk->urgent == urgent; chunk = chunk->next) {
         if (chunk != in->first)
-            last->nbl->Next = chunk_describe(chunk);
+            last->nbl->Next = chunk_describe(chunk, chunk->start);
         size += chunk->length - chunk->start;
         last = chunk;
     }
