@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.hypervisor import connect
 from harness.hypervisor.qemu_process import find_process
-from harness.waiting import Deadline
+from harness.waiting import Deadline, wait_for
 from tests.faults.ground import is_private
 
 MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")
@@ -81,6 +81,7 @@ def _fill_the_disk(bench: Any, stack: ExitStack) -> None:
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (1 << 20))
     bench.guest.files.shell("dd if=/dev/urandom of=/more bs=1M count=64 conv=fsync", Deadline(10))
+    wait_for(lambda: None if bench.machine.is_alive() else True, Deadline(60), "the disk to be full")
 
 
 def _shared() -> str | None:
