@@ -54,7 +54,7 @@ NOTICED: list[tuple[Callable[[], BaseException], Outcome]] = [
 
 FAULTS: dict[str, Callable[[Any, StreamLink], None]] = {
     "killed": lambda machine, _link: os.kill(_qemu(machine), signal.SIGKILL),
-    "ended": lambda machine, link: _end(machine, link),
+    "ended": lambda machine, link: _end(machine, link),  # noqa: PLW0108 - it stands below
     "stopped": lambda machine, _link: os.kill(_qemu(machine), signal.SIGSTOP),
     "destroyed": lambda machine, _link: _domain(machine, "destroy"),
     "suspended": lambda machine, _link: _domain(machine, "suspend"),
@@ -148,7 +148,7 @@ def _qemu(machine: Any) -> int:
 
 
 def _end(machine: Any, link: StreamLink) -> None:
-    """QEMU ends in good order, which takes it some milliseconds: a scenario notices nothing before the first of them."""
+    """QEMU ends in good order, which takes it some milliseconds: nobody notices anything before."""
     pid = _qemu(machine)
     os.kill(pid, signal.SIGTERM)
     gone = lambda: True if link.lost is not None or domain_of(pid) is None else None  # noqa: E731
