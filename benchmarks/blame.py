@@ -127,6 +127,13 @@ def _bench(machine: Any, link: StreamLink) -> GuestBench:
     bench = object.__new__(GuestBench)
     bench.machine, bench.link, bench.far = machine, link, None
     bench._serial_mark = 0
+    said: Any = SimpleNamespace(
+        of_hang=lambda error: error,
+        of_silence=lambda noticed, silence: GuestHung(f"{noticed} {silence}"),
+        of_delay=lambda _error: None,
+    )
+    awake: Any = SimpleNamespace(hung=None)
+    bench._hang, bench._watchdog = said, awake
     probe: Any = SimpleNamespace(start=silent)
     bench.probe = probe
     return bench
