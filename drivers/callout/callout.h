@@ -4,7 +4,7 @@
  * entry.c the device, secure.c who may open it; engine.c the session with the filter engine; rules.c rules and their
  * filters; classify.c what every callout does first; redirect.c and flow.c what the rules ask for; reinject.c packets to
  * be injected, copy.c changed ones, inject.c their queue; pend.c, pended.c, complete.c what is put off; stream.c what is
- * done to streams; events.c the ring; lab.c single calls, play.c sequences of them.
+ * done to streams; events.c the ring, crashdata.c its end in a dump; lab.c single calls, play.c sequences of them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -190,6 +190,11 @@ UINT64 event_record(WFPCALLOUT_EVENT *event);
 UINT64 event_simple(UINT8 kind, UINT16 layer, NTSTATUS status, UINT64 rule, UINT64 value);
 ULONG events_read(WFPCALLOUT_EVENTS *head, ULONG capacity);
 void events_stats(WFPCALLOUT_STATS *stats);
+void events_last(WFPCALLOUT_EVENTS *out, ULONG most); /* read or not; of a bugcheck alone: it takes no lock */
+
+/* crashdata.c */
+void crash_data_start(void);
+void crash_data_stop(void);
 
 /* lab.c */
 void lab_crash(UINT32 place); /* crashes, or hangs, if that was asked for at this place */

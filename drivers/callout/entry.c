@@ -150,6 +150,7 @@ static void NTAPI unload(DRIVER_OBJECT *object)
 
     UNREFERENCED_PARAMETER(object);
     lab_crash(WFPCALLOUT_CRASH_UNLOAD);
+    crash_data_stop();
     RtlInitUnicodeString(&link, WFPCALLOUT_DOS_DEVICE_NAME);
     IoDeleteSymbolicLink(&link);
     engine_stop();
@@ -198,6 +199,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
             status = IoCreateSymbolicLink(&link, &name);
             if (NT_SUCCESS(status)) {
                 driver.device->Flags &= ~DO_DEVICE_INITIALIZING;
+                crash_data_start();
                 return STATUS_SUCCESS;
             }
             engine_stop();

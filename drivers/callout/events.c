@@ -78,6 +78,19 @@ ULONG events_read(WFPCALLOUT_EVENTS *out, ULONG capacity)
     return count;
 }
 
+void events_last(WFPCALLOUT_EVENTS *out, ULONG most)
+{
+    WFPCALLOUT_EVENT *events = (WFPCALLOUT_EVENT *)(out + 1);
+    UINT64 number = tail > most ? tail - most : 1;
+
+    out->count = 0;
+    out->event_size = sizeof *events;
+    out->dropped = dropped;
+    out->next_seq = tail;
+    while (ring && number < tail)
+        events[out->count++] = ring[number++ % RING];
+}
+
 void events_stats(WFPCALLOUT_STATS *stats)
 {
     KIRQL irql;

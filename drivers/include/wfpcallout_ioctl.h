@@ -318,6 +318,10 @@ typedef struct WFPCALLOUT_EVENT {
     uint32_t classify_flags; /* FWPS_CLASSIFY_OUT_FLAG_* on entry */
 } WFPCALLOUT_EVENT;
 
+/* {7D3A5B0E-5F5C-4F1B-9B8E-2F6C1D0A7E31}: under it the driver gives its last events for the dump of a crash, as
+ * WFPCALLOUT_EVENTS and the events behind it (KbCallbackSecondaryDumpData). */
+#define WFPCALLOUT_CRASH_DATA {0x7d3a5b0e, 0x5f5c, 0x4f1b, {0x9b, 0x8e, 0x2f, 0x6c, 0x1d, 0x0a, 0x7e, 0x31}}
+
 typedef struct WFPCALLOUT_EVENTS {
     uint32_t count;
     uint32_t event_size;

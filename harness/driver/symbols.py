@@ -7,11 +7,13 @@ of the kit there is a PDB instead, which nothing here reads.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pefile
 
+from harness.driver.contract import Frame
 from harness.errors import DeadlineExpired, HostError
 from harness.process import run
 from harness.waiting import Deadline
@@ -62,6 +64,23 @@ class Symbols:
             return False
         self._base = debug.base
         return debug.has_dwarf and (debug.base, debug.entry, debug.code) == (own.base, own.entry, own.code)
+
+
+class ModuleNames:
+    """Names for frames of several modules; where each one's file lies is found by its name."""
+
+    def __init__(self, find: Callable[[str], Path | None]) -> None:
+        self._find = find
+        self._known: dict[str, Symbols | None] = {}
+
+    def __call__(self, frame: Frame, behind: int) -> str:
+        """Function and line of a frame, whose instruction ends at the offset `behind`; '' when not known."""
+        module = frame.module.lower()
+        if module not in self._known:
+            path = self._find(module)
+            self._known[module] = Symbols(path) if path is not None else None
+        symbols = self._known[module]
+        return symbols.name(behind) if symbols is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

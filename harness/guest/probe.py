@@ -123,6 +123,7 @@ class ProbeClient:
         self._ready: Future[Reply] = Future()
         self._lost: str | None = None
         self.lines = 0  # it has printed so far
+        self._cut_off: str | None = None
         self._listeners: list[Callable[[Reply], None]] = []
 
     def attach(self, output: Output) -> None:
@@ -161,6 +162,8 @@ class ProbeClient:
         with self._lock:
             if self._lost is not None:
                 raise TransportError(f"The probe is gone: {self._lost.removesuffix('.')}.")
+            if self._cut_off is not None:
+                raise TransportError(f"The probe does not answer any more: {self._cut_off}.")
             number = next(self._ids)
             self._waiting[number] = (op, future)
         if self._output is None:
@@ -207,10 +210,17 @@ class ProbeClient:
         """Whoever waits for an answer now gets `error`; the probe itself goes on."""
         self._drop(error)
 
+    def cut_off(self, why: str) -> None:
+        """Whoever waits for it, or asks before `resynchronise`, gets TransportError with `why`."""
+        with self._lock:
+            self._cut_off = why
+        self._drop(TransportError(f"The probe does not answer any more: {why}."))
+
     def resynchronise(self) -> None:
         """Forget what was on its way when the guest was put back; the probe itself goes on."""
         with self._lock:
             self._rest = ""
+            self._cut_off = None
         self._drop(TransportError("The guest was put back to a snapshot while the probe was working on this."))
 
     # The operations, as a scenario uses them.

@@ -140,6 +140,13 @@ class Guest:
             self.files.disconnect()
             yield
 
+    def cut_off(self, why: str) -> None:
+        """The machine stands still until it is put back: who waits for the guest, or asks it, gets TransportError."""
+        self.winrm.cut_off(why)
+        if self._probe is not None:
+            self._probe.cut_off(why)
+        self.files.disconnect()
+
     def reverted(self) -> None:
         """Go on after the machine was put back to the snapshot that was taken in held()."""
         self.files.disconnect()

@@ -200,6 +200,18 @@ class WinRmTransport:
         finally:
             self._gate.set()
 
+    def cut_off(self, why: str) -> None:
+        """The guest stands still and will be put back: who waits for it gets TransportError now, and so does who asks.
+
+        What ran at the snapshot goes on with reconnect().
+        """
+        self._gate.clear()
+        self._pool.cut(shut=why)
+        with self._lock:
+            gone = [command for number, command in self._commands.items() if number not in self._kept]
+        for command in gone:
+            command.abandon(why)
+
     def reconnect(self) -> None:
         """Go on after the guest was put back to the snapshot taken in held(): new connections, same shell.
 
@@ -214,6 +226,7 @@ class WinRmTransport:
             command.abandon("it was started after the snapshot that the guest was put back to")
         for command in kept:
             command.resynchronise()
+        self._gate.set()
 
     def close(self) -> None:
         """Terminate what runs, delete the shell, let go of every connection; a guest that is gone is no error."""
@@ -233,6 +246,7 @@ class WinRmTransport:
             except TransportError as error:
                 note("the remote shell could not be deleted", error=str(error))
         self._pool.cut()
+        self._gate.set()
 
     def abandon(self) -> None:
         """Let go of everything without a word to the guest: for a machine that is gone."""
@@ -242,6 +256,7 @@ class WinRmTransport:
         for command in running:
             command.abandon("the machine is gone")
         self._pool.cut()
+        self._gate.set()
 
     def __enter__(self) -> WinRmTransport:
         return self

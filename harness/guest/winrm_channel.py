@@ -161,7 +161,8 @@ class ChannelPool:
 
     def __init__(self, make: Callable[[], Channel]) -> None:
         self._make = make
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the four below
+        self._shut: str | None = None
         self._idle: list[Channel] = []
         self._taken: set[Channel] = set()
         self._generation = 0
@@ -176,6 +177,8 @@ class ChannelPool:
     def lease(self) -> Iterator[Channel]:
         """A channel for the duration of the block; it is thrown away when the block ends with a transport error."""
         with self._lock:
+            if self._shut is not None:
+                raise ConnectionBroken(f"WinRM is not asked any more: {self._shut}.")
             generation = self._generation
             channel = self._idle.pop() if self._idle else self._make()
             self._taken.add(channel)
@@ -196,9 +199,13 @@ class ChannelPool:
             if not keep:
                 channel.close()
 
-    def cut(self) -> None:
-        """Break every connection, used or idle; who waits on one gets ConnectionBroken."""
+    def cut(self, *, shut: str | None = None) -> None:
+        """Break every connection, used or idle; who waits on one gets ConnectionBroken.
+
+        With `shut`, a reason, no other is made until the next call.
+        """
         with self._lock:
+            self._shut = shut
             self._generation += 1
             idle, self._idle = self._idle, []
             taken = list(self._taken)

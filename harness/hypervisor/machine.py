@@ -147,6 +147,11 @@ class Machine:
         return self._watch.bugcheck
 
     @property
+    def lost_at(self) -> float | None:
+        """When the event came that broke it, in this host's monotonic seconds; None while it is sound."""
+        return self._watch.lost_at
+
+    @property
     def tpm_place(self) -> tuple[str, str]:
         """libvirt's URI and the UUID under which it keeps the TPM of the last power-on."""
         return self._uri, self._uuid
@@ -334,6 +339,17 @@ class Machine:
         if self.profile.machine.video == "none":
             raise UsageError("This guest has no screen.", hint='Set video = "vga" in the section [machine].')
         path.write_bytes(self.console().screen())
+
+    def dump_memory(self, path: Path, *, windows: bool = False) -> None:
+        """Have QEMU write the guest's whole memory to a new file: ELF, or a dump for Windows' debuggers.
+
+        Raises MachineError; for Windows' form the guest needs a vmcoreinfo device and virtio-win's fwcfg driver.
+        """
+        form = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_WIN_DMP if windows else libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW
+        self._call(
+            "write its memory to a file",
+            lambda domain: domain.coreDumpWithFormat(str(path.absolute()), form, libvirt.VIR_DUMP_MEMORY_ONLY),
+        )
 
     def console(self) -> Console:
         """Screen, keyboard and power button."""

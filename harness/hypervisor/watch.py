@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ class Watch:
         self._connection = connection
         self._name = domain
         self._serial = serial
-        self._lock = threading.Lock()  # guards the seven below
+        self._lock = threading.Lock()  # guards the eight below
         self._uuid: str | None = None
         self._lost: MachineLost | None = None
+        self._lost_at: float | None = None
         self._condition = Condition.OFF
         self._expected = 0  # depth of blocks in which the guest may reboot
         self._on_lost: list[Callable[[MachineLost], None]] = []
@@ -112,6 +114,12 @@ class Watch:
             return self._resets
 
     @property
+    def lost_at(self) -> float | None:
+        """When the event came that broke the machine, in this host's monotonic seconds; None while it is sound."""
+        with self._lock:
+            return self._lost_at
+
+    @property
     def bugcheck(self) -> Bugcheck | None:
         """What the last crash was, where a panic device told it."""
         with self._lock:
@@ -135,7 +143,7 @@ class Watch:
         Each power-on has a UUID of its own, so that a late event of an ended QEMU cannot break its successor.
         """
         with self._lock:
-            self._uuid, self._lost, self._bugcheck = uuid, None, None
+            self._uuid, self._lost, self._lost_at, self._bugcheck = uuid, None, None, None
             self._condition = Condition.RUNNING if uuid else Condition.OFF
 
     @contextmanager
@@ -151,6 +159,7 @@ class Watch:
 
     def lose(self, condition: Condition, what: str) -> None:
         """Keep the first cause and tell everybody; `what` completes 'the machine ...'."""
+        now = time.monotonic()
         with self._lock:
             expected = self._expected and condition is Condition.REBOOTED
             if self._lost is not None or expected:
@@ -161,7 +170,7 @@ class Watch:
                 f"The machine '{self._name}' {what}. Its last serial lines: {said}",
                 hint=f"All it wrote is in '{self._serial.path}'.",
             )
-            self._lost, self._condition = lost, condition
+            self._lost, self._lost_at, self._condition = lost, now, condition
             callbacks = tuple(self._on_lost)
         for callback in callbacks:
             callback(lost)

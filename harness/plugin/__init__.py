@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.plugin.fixtures import (
+    crash,
     driver,
     far,
     fence,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from harness.plugin.run import Run
 
 __all__ = [
+    "crash",
     "driver",
     "far",
     "fence",
@@ -85,6 +87,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--examples", type=int, metavar="N", help="how many random sequences are tried (default: a few seconds' worth)"
+    )
+    group.addoption(
+        "--host-dump", action="store_true", help="after a crash also have QEMU write the guest's whole memory to a file"
     )
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
     group.addoption(

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 from harness.config import GuestKind, Profile, load_profile
@@ -21,6 +22,7 @@ from harness.driver import (
     set_verifier,
 )
 from harness.driver.control import ERROR_FILE_NOT_FOUND
+from harness.driver.crash import Crash, CrashSeen
 from harness.driver.deploy import ServiceState
 from harness.driver.version import read_version
 from harness.errors import (
@@ -31,6 +33,7 @@ from harness.errors import (
     HarnessError,
     LinkError,
     MachineError,
+    MachineLost,
     TransportError,
     UsageError,
 )
@@ -41,8 +44,9 @@ from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
 from harness.link import StreamLink
-from harness.plugin.diagnosis import diagnose, find_crash
-from harness.plugin.dumps import fetch_dumps
+from harness.plugin.crash_folder import CrashedScene, CrashRecord, collect_crash
+from harness.plugin.diagnosis import diagnose, find_crash, names_of
+from harness.plugin.dumps import fetch_dumps, fetch_reference_dump
 from harness.plugin.far import FarLink
 from harness.plugin.hang import Inquiry
 from harness.plugin.losses import find_loss
@@ -127,6 +131,9 @@ class Bench(Protocol):
     def watched(self) -> AbstractContextManager[None]:
         """A watch-dog ends what waits in the block when nothing moves any more."""
 
+    def save_crash(self, seen: CrashSeen, scene: CrashedScene, folder: Path) -> CrashRecord:
+        """After a crash: put what can be had of it into the folder; the guest is worn out afterwards."""
+
 
 class GuestBench:
     """The bench on a machine of our own."""
@@ -149,11 +156,13 @@ class GuestBench:
         self._serial_mark = 0
         self._load_mark: int | None = None
         self._watchdog = Watchdog(self._progress, self._interrupt)
+        self._cutting: Thread | None = None
         self._take_rig()
         self.guest: Guest
         self.service: DriverService
         self.probe: ProbeClient
         self.control: DriverControl | None = None
+        self._names = names_of(self.driver_file)
         self.facts: dict[str, object] = {
             "guest": profile.name, "guest_title": profile.title, "image": image.hash,
             "driver_version": _version_of(self.package.path),
@@ -222,6 +231,7 @@ class GuestBench:
     def _take_rig(self) -> None:
         rig = self._rig_stack.enter_context(self._open_rig())
         self.machine, self.link, self.far = rig.machine, rig.link, rig.far
+        self.machine.on_lost(self._cut_at_crash)
         self.serial_log = self.machine.serial_log
         self._serial_mark = self.serial_size()
         self.stations = Stations.beside(self._profile.network, self.link, guest_mac=nic_mac(0))
@@ -246,6 +256,7 @@ class GuestBench:
             self._hang.forget()
             done = self.machine.revert(_SNAPSHOT)
             self._serial_mark = self.serial_size()
+            self._await_cut()
             if done.way is Way.IN_PLACE:
                 for link in self._links():
                     link.drain(Deadline(_ANSWER_SECONDS))
@@ -270,10 +281,14 @@ class GuestBench:
 
     def check(self) -> None:
         """Raise what broke the guest, if something did."""
-        crash = find_crash(self.machine, self._serial_mark)
+        crash = self._find_crash()
         if crash is not None:
             raise crash
         self.machine.check()
+
+    def _find_crash(self) -> CrashSeen | None:
+        windows = self._profile.kind is GuestKind.WINDOWS
+        return find_crash(self.machine, self._serial_mark, windows=windows, name=self._names)
 
     def driver_runs(self) -> bool:
         """Whether the driver's service runs."""
@@ -320,9 +335,43 @@ class GuestBench:
             Deadline(_DUMP_SECONDS + self._profile.boot.ready_seconds),
         )
 
+    def save_crash(self, seen: CrashSeen, scene: CrashedScene, folder: Path) -> CrashRecord:
+        """After a crash: put the machine's screen and memory, the dump and the last events into the folder."""
+        self._await_cut()
+        memory = None
+        if self.options.host_dump:
+            memory = "windows" if self._profile.machine.vmcoreinfo else "elf"
+        return collect_crash(
+            seen,
+            scene,
+            folder,
+            machine=self.machine,
+            fetch=self._fetch_dumps,
+            name=self._names,
+            memory=memory,
+            has_screen=self._profile.machine.video != "none",
+        )
+
+    def _fetch_dumps(self, folder: Path, told: list[Crash]) -> list[Path]:
+        if self.machine.condition is not Condition.PANICKED:
+            note("No dump of the crash is fetched: the machine's panic device did not tell of it.")
+            return []
+        kind = str(self._profile.kind)
+
+        def reach() -> AbstractContextManager[Guest]:
+            return open_guest(self.machine, self._image.secrets, kind=kind)
+
+        if self._profile.kind is not GuestKind.WINDOWS:
+            return fetch_reference_dump(self.machine, reach, folder)
+        self.guest.abandon()
+        deadline = Deadline(_DUMP_SECONDS + self._profile.boot.ready_seconds)
+        return fetch_dumps(self.machine, reach, folder, deadline, told=told)
+
     def diagnose(self, error: BaseException) -> BaseException:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
-        crash = find_crash(self.machine, self._serial_mark)
+        crash = self._find_crash()
+        if crash is not None and not isinstance(error, UsageError):
+            return crash  # whatever the scenario said of it: a guest that is gone keeps no promise
         loss = find_loss(self.machine, self._links()) if crash is None else None
         with bounding(None):  # the time of what went wrong may be up
             return loss or diagnose(
@@ -358,6 +407,22 @@ class GuestBench:
             return False
         self.facts["boot"] = "kept from an earlier run"
         return True
+
+    def _cut_at_crash(self, _lost: MachineLost) -> None:
+        """Whoever waits for a guest that has crashed hears of it now, not when the transport loses patience."""
+        if self.machine.condition is Condition.PANICKED:
+            self._cutting = Thread(target=self._cut, name="cut-crashed-guest", daemon=True)
+            self._cutting.start()
+
+    def _cut(self) -> None:
+        with suppress(AttributeError, HarnessError):  # it may have crashed before there was a guest to talk to
+            self.guest.cut_off("the guest has crashed")
+
+    def _await_cut(self) -> None:
+        """If connections are being cut because of a crash, come back when they are."""
+        cutting, self._cutting = self._cutting, None
+        if cutting is not None:
+            cutting.join()
 
     def _enter(self, *, deploy_driver: bool) -> None:
         self._connect()

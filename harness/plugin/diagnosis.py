@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
+from harness.config import project_root
+from harness.driver import find_built
+from harness.driver.crash import Crash, CrashSeen, Namer, find_record
+from harness.driver.symbols import ModuleNames
 from harness.errors import (
     DeadlineExpired,
     DeployError,
@@ -19,38 +25,28 @@ from harness.errors import (
     UsageError,
 )
 from harness.guest import ProbeClient
-from harness.hypervisor import Machine
+from harness.hypervisor import Condition, Machine
 from harness.plugin.hang import Inquiry
-from harness.waiting import Deadline
+from harness.waiting import Deadline, wait_for
 
 _ALIVE_SECONDS = 10.0
-# The model's exception handler and Windows' serial debugger both say it this way: code, then four parameters.
+_RECORD_SECONDS = 5.0
+_HINT = "crash.json in the scenario's folder has all that is known of it, serial.log what the guest said."
+# Without a record: Windows' serial debugger says it this way, code, then four parameters.
 _BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
 
 
-def find_crash(machine: Machine, serial_mark: int) -> GuestCrashed | None:
+def find_crash(machine: Machine, serial_mark: int, *, windows: bool, name: Namer | None = None) -> CrashSeen | None:
     """The crash of the guest, by its panic device or by what its serial port said behind the mark; None without one."""
-    told = machine.bugcheck
-    if told is not None:
-        return GuestCrashed(
-            f"The guest crashed: {told}.",
-            code=told.code,
-            parameters=told.parameters,
-            hint="The dump is in the scenario's folder, if Windows could write it.",
-        )
     said = machine.serial.text(serial_mark)
-    found = _BUGCHECK.search(said)
-    if found is None:
-        return None
-    numbers = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", found.group(2), re.IGNORECASE)]
-    a, b, c, d = (numbers + [0] * 4)[:4]
-    line = said[found.start() :].splitlines()[0]
-    return GuestCrashed(
-        f"The guest bugchecked: {line.strip()}",
-        code=int(found.group(1), 16),
-        parameters=(a, b, c, d),
-        hint="serial.log in the scenario's folder has the stack.",
-    )
+    crash = find_record(said)
+    if crash is None and machine.bugcheck is not None:
+        crash = Crash(code=machine.bugcheck.code, parameters=machine.bugcheck.parameters, source="panic device")
+    if crash is None and machine.condition is Condition.PANICKED:
+        crash = Crash(code=0, source="panic device") if windows else _late_record(machine, serial_mark)
+    if crash is None:
+        crash = _in_words(said)
+    return CrashSeen(crash, name=name, hint=_HINT) if crash is not None else None
 
 
 def diagnose(
@@ -79,3 +75,33 @@ def _was_late(error: HarnessError) -> bool:
     return isinstance(error, (DeadlineExpired, DeployError)) or (
         isinstance(error, GuestError) and " did not end within " in error.message
     )
+
+
+def names_of(driver: Path | None) -> ModuleNames:
+    """Function and line of places: in the driver under test, our own drivers, the model of the reference guest."""
+
+    def find(module: str) -> Path | None:
+        if driver is not None and driver.name.lower() == module:
+            return driver
+        model = project_root() / "vm-images" / "reference" / "model" / "build" / module
+        return find_built(module) or (model if model.is_file() else None)
+
+    return ModuleNames(find)
+
+
+def _late_record(machine: Machine, mark: int) -> Crash | None:
+    """The device tells at once; what the guest wrote before it comes by way of a log. None: Linux itself panicked."""
+    with suppress(DeadlineExpired):
+        return wait_for(
+            lambda: find_record(machine.serial.text(mark)), Deadline(_RECORD_SECONDS), "the bugcheck's record"
+        )
+    return None
+
+
+def _in_words(said: str) -> Crash | None:
+    found = _BUGCHECK.search(said)
+    if found is None:
+        return None
+    numbers = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", found.group(2), re.IGNORECASE)]
+    a, b, c, d = (numbers + [0] * 4)[:4]
+    return Crash(code=int(found.group(1), 16), parameters=(a, b, c, d), source="serial port")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.hypervisor import Machine
     from harness.link import Link
     from harness.plugin.bench import Bench
+    from harness.plugin.expected_crash import ExpectedCrash
     from harness.plugin.far import Far
     from harness.plugin.impairing import Impair
     from harness.plugin.options import RunOptions
@@ -135,6 +136,14 @@ def fence(scene: Scene) -> Fence:
     Of a driver without the control interface only what it does in line is: its own threads cannot be asked.
     """
     return scene.fence
+
+
+@pytest.fixture
+def crash(scene: Scene) -> ExpectedCrash:
+    """For scenarios that want the guest to crash: `with crash.expected("DRIVER_IRQL_NOT_LESS_OR_EQUAL"): ...`."""
+    from harness.plugin.expected_crash import ExpectedCrash
+
+    return ExpectedCrash(scene)
 
 
 @pytest.fixture

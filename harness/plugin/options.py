@@ -24,6 +24,7 @@ class RunOptions:
     contract: str = "fail"
     examples: int | None = None
     worker: str = ""
+    host_dump: bool = False
 
     @classmethod
     def of(cls, config: pytest.Config, *, out: Path | None = None, worker: str = "") -> RunOptions:
@@ -39,6 +40,7 @@ class RunOptions:
             contract=config.getoption("--contract"),
             examples=config.getoption("--examples"),
             worker=worker,
+            host_dump=config.getoption("--host-dump"),
         )
 
     @property

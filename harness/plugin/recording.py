@@ -10,6 +10,7 @@ from harness.expect import Fence, timeline_at
 from harness.expect.frames import frame_record
 from harness.plugin.bench import Bench
 from harness.plugin.contract import ContractLog
+from harness.plugin.crash_folder import CrashRecord
 from harness.report import ScenarioFolder
 from harness.steps import StepEvent, subscribe
 from harness.trace import Entry, Event, EventKind, Trace
@@ -27,6 +28,7 @@ class Scene:
         self.fence = Fence([bench.stations], bench.control, self.trace, bench.check)
         self.steps: list[StepEvent] = []
         self.problem: BaseException | None = None
+        self.crash: CrashRecord | None = None  # that the scenario wanted: the guest is gone with it
         self.serial_start = bench.serial_size()
         self.contract = ContractLog(bench.serial_log, bench.reports_start(), bench.driver_file)
 

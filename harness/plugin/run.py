@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from harness.driver.crash import CrashSeen
 from harness.errors import HarnessError, UsageError
 from harness.plugin.complaints import complaints, with_complaints
 from harness.plugin.contract import expected_of
@@ -116,7 +117,9 @@ class Run:
         with open_scene(bench, folder) as scene:
             current.scene = scene
             yield scene
-            if current.outcome is Outcome.PASS:
+            if scene.crash is not None:
+                self._last_place = "broken"
+            elif current.outcome is Outcome.PASS:
                 scene.check(may_stop_driver="service" in getattr(item, "fixturenames", ()))
                 if self.options.contract == "fail":
                     scene.check_contract(expected_of(item))
@@ -180,14 +183,16 @@ class Run:
 
     def _judge(self, current: _Current, error: BaseException, report: pytest.TestReport) -> None:
         cause = error
-        if self._bench is not None and current.scene is not None:
+        if self._bench is not None and current.scene is not None and current.scene.crash is None:
             cause = self._bench.diagnose(error)
         outcome = outcome_of(cause)
         if outcome in (Outcome.CRASH, Outcome.HANG, Outcome.LOST):
             self._last_place = "broken"
         if outcome is Outcome.LOST:
             self.retry.note(cause)
-        if outcome in (Outcome.CRASH, Outcome.HANG) and self._bench is not None and current.scene is not None:
+        if isinstance(cause, CrashSeen) and self._bench is not None and current.scene is not None:
+            cause = self._bench.save_crash(cause, current.scene, current.scene.folder.path).seen
+        elif outcome in (Outcome.CRASH, Outcome.HANG) and self._bench is not None and current.scene is not None:
             self._bench.save_dumps(current.scene.folder.path)
         if outcome is Outcome.FAIL and self._bench is not None and current.scene is not None:
             self._bench.save_state(current.scene.folder.wfp_state)

@@ -40,6 +40,7 @@ class Trace:
         self._now = now
         self._events: list[Event] = []
         self._offset: float | None = None
+        self._floor: float | None = None
         self.dropped = 0
 
     @property
@@ -78,6 +79,16 @@ class Trace:
             self._offset = offset if self._offset is None else min(self._offset, offset)
         return len(events)
 
+    def to_host(self, seconds: float) -> float | None:
+        """A time of the guest's performance counter in this host's monotonic seconds; None before any event."""
+        offset = self._offset if self._floor is None else self._floor
+        return None if offset is None else seconds + offset
+
+    def tie(self, before: float) -> None:
+        """The newest event is later than `before`, of this host's clock: from now on `to_host` is never too late."""
+        if self._events:
+            self._floor = before - self._events[-1].time
+
     def host_time(self, event: Event) -> float:
         """When the event happened, in this host's monotonic seconds; exact to about one read of the ring."""
         return event.time + (self._offset or 0.0)
@@ -97,5 +108,5 @@ class Trace:
     def clear(self) -> None:
         """Begin anew, after the guest was put back."""
         self._events.clear()
-        self._offset = None
+        self._offset = self._floor = None
         self.dropped = 0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from harness.errors import DeadlineExpired, ExpectationFailed, HarnessError
 from harness.link import MemoryLink
+from harness.plugin.crash_folder import CrashRecord
 
 MARKER = 8
 ASSOCIATE = 5
@@ -67,6 +68,8 @@ class FakeBench:
         self.says_at_unload = ""
         self.running = True
         self.broken: HarnessError | None = None
+        self.heads = (object(),)
+        self.missing_parts = []
         self.fresh_fails: HarnessError | None = None
         self.renew_fails: HarnessError | None = None
         self.calls = []
@@ -102,9 +105,14 @@ class FakeBench:
             log.write(self.says_at_unload)
         self.running = False
 
-    def save_dumps(self, folder):
+    def save_crash(self, seen, scene, folder):
         self.calls.append("dumps")
-        (folder / "MEMORY.DMP").write_bytes(b"PAGEDU64")
+        dump = folder / "MEMORY.DMP"
+        dump.write_bytes(b"PAGEDU64")
+        (folder / "crash.json").write_text("{}")
+        return CrashRecord(
+            seen=seen, recognised_seconds=0.25, dumps=(dump,), heads=self.heads, missing=tuple(self.missing_parts)
+        )
 
     def save_state(self, file):
         self.calls.append("state")

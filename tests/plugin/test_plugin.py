@@ -36,7 +36,10 @@ def scenarios(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def run(pytester: pytest.Pytester, body: str, *options: str) -> tuple[pytest.RunResult, list[dict[str, object]], Path]:
-    pytester.makepyfile("import pytest\nfrom harness.expect import expect\nfrom harness.errors import *\n" + body)
+    pytester.makepyfile(
+        "import pytest\nfrom harness.expect import expect\nfrom harness.errors import *\n"
+        "from harness.driver.crash import Crash, CrashSeen\nfrom harness.driver.contract import Frame\n" + body
+    )
     out = pytester.path / "results"
     result = pytester.runpytest("--out", str(out), *options)
     path = out / "results.jsonl"
@@ -186,7 +189,7 @@ def test_fresh_says_how_often_the_guest_is_put_back(scenarios: pytest.Pytester, 
 def test_a_broken_guest_is_put_back_whatever_fresh_says(scenarios: pytest.Pytester) -> None:
     body = """
 def test_one(scene):
-    scene.bench.broken = GuestCrashed('Bugcheck.', code=0xd1)
+    scene.bench.broken = CrashSeen(Crash(code=0xd1))
     raise TransportError('gone')
 def test_two(driver):
     pass

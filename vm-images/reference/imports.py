@@ -9,6 +9,7 @@ exports are read from the built files, or, for fwpkclnt.sys before it is built, 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -26,10 +27,19 @@ def exports_of(path: Path) -> list[str]:
         return sorted(symbol.name.decode() for symbol in symbols if symbol.name)
 
 
+def hooked_names() -> set[str]:
+    """Functions of Wine's ntoskrnl.exe that the model answers in its place, as hooks.c lists them."""
+    text = (HERE / "model" / "src" / "hooks.c").read_text()
+    return set(re.findall(r'^    \{"(\w+)", \(void \*\)', text, re.MULTILINE))
+
+
 def main() -> None:
     """Write the file beside this one."""
     wine = json.loads((HERE / "facts" / "wine_kernel_exports.json").read_text())["modules"]
     modules = {name: {"provided": module["implemented"], "stubs": module["stub"]} for name, module in wine.items()}
+    kernel, hooked = modules["ntoskrnl.exe"], hooked_names()
+    kernel["provided"] = sorted({*kernel["provided"], *(name for name in kernel["stubs"] if name in hooked)})
+    kernel["stubs"] = [name for name in kernel["stubs"] if name not in hooked]
     names = json.loads((HERE / "model" / "data" / "exports.json").read_text())["functions"]
     modules["fwpkclnt.sys"] = {"provided": sorted(names), "stubs": []}
     build = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "model" / "build"

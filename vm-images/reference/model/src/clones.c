@@ -37,8 +37,10 @@ void NTAPI FwpsFreeCloneNetBufferList0(NET_BUFFER_LIST *clone, ULONG flags)
 {
     struct nbl_block *block = nbl_block_of(clone);
     (void)flags;
-    if (!block)
+    if (!block) {
+        nbl_freed_again(clone);
         return;
+    }
     if (!block->is_clone)
         contract_broken("W304", "FwpsFreeCloneNetBufferList0", "the NET_BUFFER_LIST is no clone: FwpsFreeNetBufferList0 frees it");
     else if (!nbl_is_restored(block))

@@ -197,8 +197,17 @@ static void broken_text(const char *rule, const char *call, const char *text)
     contract_broken(rule, call, "%s", text);
 }
 
+void (*contract_stop)(UINT32 code, const UINT64 parameters[4]);
+
+void contract_fatal(UINT32 code, UINT64 a, UINT64 b, UINT64 c, UINT64 d)
+{
+    const UINT64 parameters[4] = {a, b, c, d};
+    if (contract_stop)
+        contract_stop(code, parameters);
+}
+
 const struct contract_far *NTAPI ModelContract(void)
 {
-    static const struct contract_far calls = {broken_text, held_add, held_drop, contract_in_classify};
+    static const struct contract_far calls = {broken_text, held_add, held_drop, contract_fatal, contract_in_classify};
     return &calls;
 }

@@ -32,6 +32,9 @@ void contract_broken_at(const char *rule, const char *call, const struct origin 
     __attribute__((format(printf, 4, 5)));
 void contract_image_loaded(const void *image, size_t size, const char *name); /* a driver: its frames are shown */
 void contract_image_gone(const void *image); /* after its Unload: what is left of it is reported */
+/* What Windows would not survive, after it was reported: ends the process where a guest runs it, else does nothing. */
+void contract_fatal(UINT32 code, UINT64 a, UINT64 b, UINT64 c, UINT64 d);
+extern void (*contract_stop)(UINT32 code, const UINT64 parameters[4]);
 extern void (*contract_sink)(const char *line); /* for tests: in place of the serial port */
 
 /* ---- what one classifyFn does (conduct.c; the rest is in conduct.h) ---- */

@@ -1,6 +1,7 @@
 /* Which modules of the process are drivers: told by the loader when one comes and when it goes. SPDX-License-Identifier: MIT */
 #include <winternl.h>
 
+#include "bugcheck.h"
 #include "hooks.h"
 
 struct module { /* LDR_DLL_NOTIFICATION_DATA */
@@ -47,8 +48,10 @@ static void CALLBACK on_module(ULONG reason, const struct module *module, void *
         return;
     if (reason == LOADED)
         contract_image_loaded(module->base, module->size, name);
-    else
+    else {
+        dumps_forget(module->base, module->size);
         contract_image_gone(module->base); /* its Unload has returned, its code is still there */
+    }
 }
 
 void drivers_watch(void)

@@ -28,6 +28,12 @@ void contract_broken(const char *rule, const char *call, const char *format, ...
         other()->broken(rule, call, text);
 }
 
+void contract_fatal(UINT32 code, UINT64 a, UINT64 b, UINT64 c, UINT64 d)
+{
+    if (other())
+        other()->fatal(code, a, b, c, d);
+}
+
 void held_add(enum holding kind, const void *object, size_t size, UINT32 tag)
 {
     if (other())

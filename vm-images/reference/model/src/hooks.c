@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "bugcheck.h"
 #include "hooks.h"
 #include "linux.h"
 
@@ -202,7 +203,7 @@ static void NTAPI bugcheck_five(ULONG code, ULONG_PTR a, ULONG_PTR b, ULONG_PTR 
     CONTEXT context;
     RtlCaptureContext(&context);
     bugcheck_unwind(&context); /* to whoever called */
-    bugcheck(code, parameters, &context);
+    bugcheck(code, parameters, NULL, &context);
 }
 
 static void NTAPI bugcheck_one(ULONG code)
@@ -211,7 +212,7 @@ static void NTAPI bugcheck_one(ULONG code)
     CONTEXT context;
     RtlCaptureContext(&context);
     bugcheck_unwind(&context);
-    bugcheck(code, parameters, &context);
+    bugcheck(code, parameters, NULL, &context);
 }
 
 static const struct hook {
@@ -244,6 +245,8 @@ static const struct hook {
     {"KeAreApcsDisabled", (void *)are_apcs_disabled, NULL, NULL},
     {"KeBugCheckEx", (void *)bugcheck_five, NULL, NULL},
     {"KeBugCheck", (void *)bugcheck_one, NULL, NULL},
+    {"KeRegisterBugCheckReasonCallback", (void *)dump_register, NULL, NULL},
+    {"KeDeregisterBugCheckReasonCallback", (void *)dump_deregister, NULL, NULL},
 };
 enum { HOOKS = sizeof hooks / sizeof hooks[0], JUMP = 16, STEP = 0x10000, TRIES = 0x4000 };
 
@@ -344,9 +347,10 @@ void hooks_start(void)
     if (!kernel || InterlockedExchange(&done, 1))
         return;
     GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, (const char *)(uintptr_t)hooks_start, &self);
-    if (GetEnvironmentVariableA("WFP_MODEL_CONSOLE", console, sizeof console))
+    BOOL on_host = GetEnvironmentVariableA("WFP_MODEL_CONSOLE", console, sizeof console) > 0;
+    if (on_host)
         linux_console_path = console;
-    SetUnhandledExceptionFilter(bugcheck_on_exception);
+    bugchecks_start(!on_host);
     AddVectoredExceptionHandler(1, answer_cr8);
     hook_exports((uint8_t *)kernel);
     drivers_watch();

@@ -6,7 +6,9 @@ enum {
     SYS_WRITE = 1,
     SYS_OPEN = 2,
     SYS_CLOSE = 3,
+    SYS_RT_SIGACTION = 13,
     SYS_IOCTL = 16,
+    SYS_PWRITE = 18,
     SYS_SOCKET = 41,
     SYS_CONNECT = 42,
     SYS_RECVFROM = 45,
@@ -18,7 +20,7 @@ enum {
     SYS_CLOCK_GETTIME = 228,
     TCSBRK_ = 0x5409,
 };
-enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_APPEND_ = 02000 };
+enum { EINTR_ = 4, O_WRONLY_ = 1, O_RDWR_ = 2, O_CREAT_ = 0100, O_NOCTTY_ = 0400, O_TRUNC_ = 01000, O_APPEND_ = 02000 };
 enum { TUNSETIFF_ = 0x400454ca, IFF_TAP_ = 2, IFF_NO_PI_ = 0x1000 };
 enum { SIOCGIFADDR_ = 0x8915, SIOCGIFNETMASK_ = 0x891b, SIOCGIFHWADDR_ = 0x8927, SIOCGIFINDEX_ = 0x8933 };
 enum { SOL_SOCKET_ = 1, SO_ACCEPTCONN_ = 30, SO_PROTOCOL_ = 38, AF_INET6_ = 10 };
@@ -94,6 +96,34 @@ void linux_console_wait(const char *text, size_t length)
 int64_t linux_open(const char *path, int flags)
 {
     return CALL(SYS_OPEN, (intptr_t)path, flags, 0);
+}
+
+int64_t linux_create(const char *path)
+{
+    return CALL(SYS_OPEN, (intptr_t)path, O_WRONLY_ | O_CREAT_ | O_TRUNC_, 0644);
+}
+
+int64_t linux_signal_action(int signal, const void *set, void *old)
+{
+    enum { MASK_SIZE = 8 };
+    return call6(SYS_RT_SIGACTION, signal, (intptr_t)set, (intptr_t)old, MASK_SIZE, 0, 0);
+}
+
+/* QEMU's panic device is a port; Linux lets root write to ports by a file. Only where the firmware's tables name it. */
+int linux_panic(void)
+{
+    enum { PANIC_PORT = 0x505 };
+    static const uint8_t panicked = 1;
+    int64_t device = linux_open("/sys/bus/acpi/devices/QEMU0001:00/hid", 0);
+    if (device < 0)
+        return 0;
+    linux_close(device);
+    int64_t ports = linux_open("/dev/port", O_WRONLY_);
+    if (ports < 0)
+        return 0;
+    int64_t put = call6(SYS_PWRITE, ports, (intptr_t)&panicked, sizeof panicked, PANIC_PORT, 0, 0);
+    linux_close(ports);
+    return put == sizeof panicked;
 }
 
 int64_t linux_read(int64_t fd, void *buffer, size_t size)

@@ -14,6 +14,9 @@ extern const char *linux_console_path;               /* the serial port; set bef
 void linux_console(const char *text, size_t length); /* serial port, else standard error */
 void linux_console_wait(const char *text, size_t length); /* comes back when the port has sent it */
 int64_t linux_open(const char *path, int flags);
+int64_t linux_create(const char *path); /* anew, to write; fd or -errno */
+int64_t linux_signal_action(int signal, const void *set, void *old); /* rt_sigaction; 0 or -errno */
+int linux_panic(void); /* tells the panic device, where QEMU stops the machine; 0: there is none */
 int64_t linux_read(int64_t fd, void *buffer, size_t size);  /* retries EINTR */
 int64_t linux_write(int64_t fd, const void *buffer, size_t size);
 void linux_close(int64_t fd);

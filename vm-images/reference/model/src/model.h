@@ -378,6 +378,7 @@ void nbl_inherit(NET_BUFFER_LIST *to, const NET_BUFFER_LIST *origin); /* who inj
 void nbl_leaves(NET_BUFFER_LIST *nbl, BOOL outbound); /* the stack: its tags go */
 void nbl_inherit_lines(struct nbl_block *to, const struct nbl_block *from);
 void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call); /* what a driver frees */
+void nbl_freed_again(const NET_BUFFER_LIST *nbl); /* a driver frees what it has freed: reported already */
 void nb_set(NET_BUFFER *nb, ULONG offset, ULONG length);
 size_t nb_copy(const NET_BUFFER *nb, uint8_t *out, size_t room); /* how many bytes there were, whatever the lengths say */
 uint8_t *nb_rebuild(NET_BUFFER *nb, size_t size); /* makes the packet end where it did, contiguous, of that size */

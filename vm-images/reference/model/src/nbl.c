@@ -200,12 +200,23 @@ void nbl_inherit_lines(struct nbl_block *to, const struct nbl_block *from)
     memcpy(to->line, from->line, sizeof to->line);
 }
 
+/* On Windows it goes to whoever has its memory by then, or into a list for the second time. */
+void nbl_freed_again(const NET_BUFFER_LIST *nbl)
+{
+    enum { BAD_POOL_CALLER_ = 0xc2, FREED_BEFORE = 7 };
+    const struct nbl_block *block = (const struct nbl_block *)((const uint8_t *)nbl - offsetof(struct nbl_block, nbl));
+    if (nbl && block->of_driver && (block->magic == NBL_DEAD || block->given_back))
+        contract_fatal(BAD_POOL_CALLER_, FREED_BEFORE, 0, 0, (uintptr_t)nbl);
+}
+
 void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call)
 {
     struct nbl_block *block = nbl_block_of(nbl);
     enum holding kind = !block || !block->is_clone ? HOLD_NBL : block->released ? HOLD_STREAM : HOLD_CLONE;
-    if (!block)
+    if (!block) {
+        nbl_freed_again(nbl);
         return;
+    }
     if (!block->of_driver) {
         contract_broken("W267", call, "the NET_BUFFER_LIST is one of the stack's: a driver frees what it allocated or cloned");
         return;
@@ -217,6 +228,7 @@ void nbl_give_back(NET_BUFFER_LIST *nbl, const char *call)
     }
     if (block->given_back) { /* a clone of it still lives */
         contract_broken("W245", call, "the NET_BUFFER_LIST was freed before: each is freed once, in its completionFn where it was injected");
+        nbl_freed_again(nbl);
         return;
     }
     block->given_back = TRUE;
