@@ -183,6 +183,22 @@ def test_a_revert_drops_what_was_on_its_way_but_not_the_probe():
     assert again.reply()["ok"]
 
 
+def test_an_interruption_ends_what_waits_and_refuses_what_comes_until_the_guest_is_put_back():
+    fake = FakeProbe()
+    pending = fake.client.start("accept")
+
+    fake.client.interrupt("the guest has crashed")
+
+    with pytest.raises(TransportError, match="does not answer any more: the guest has crashed"):
+        pending.reply()
+    with pytest.raises(TransportError, match="does not answer any more: the guest has crashed"):
+        fake.client.start("hello")
+    fake.client.resynchronise()
+    again = fake.client.start("hello")
+    fake.reply(fake.requests[-1])
+    assert again.reply()["ok"]
+
+
 def test_a_request_that_cannot_be_sent_leaves_nothing_waiting():
     class Broken:
         def send(self, data, *, end=False):

@@ -183,6 +183,37 @@ def test_after_a_revert_the_same_command_goes_on_and_later_ones_are_lost(winrm, 
     assert server.actions.count("Create") == 1
 
 
+def test_an_interruption_ends_every_wait_at_once_until_the_revert(winrm, server):
+    kept = winrm.start("cat")
+    with winrm.held():
+        pass
+    later = winrm.start("cat")
+
+    winrm.interrupt("the guest has crashed")
+
+    with pytest.raises(TransportError, match="the guest has crashed"):
+        later.wait(Deadline(10))
+    with pytest.raises(TransportError, match="WinRM is not asked any more: the guest has crashed"):
+        winrm.run("echo", Deadline(10))
+    with pytest.raises(TransportError, match="the guest has crashed"):
+        kept.send("too early")
+    winrm.reconnect()
+    kept.send("same process\n", end=True)
+    assert kept.wait(Deadline(10)).stdout == "same process\n"
+
+
+def test_an_interrupted_transport_can_be_let_go_of(winrm, server):
+    running = winrm.start("cat")
+    with winrm.held():
+        pass
+    winrm.interrupt("the guest has crashed")
+
+    winrm.abandon()
+
+    with pytest.raises(TransportError, match="the machine is gone"):
+        running.wait(Deadline(10))
+
+
 def test_a_command_that_is_asked_one_thing_at_a_time_needs_one_connection_after_a_revert(winrm, server):
     heard, waiting = queue.SimpleQueue(), threading.Event()
 
