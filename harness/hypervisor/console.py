@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import libvirt
 
@@ -17,7 +18,7 @@ _HARMLESS_KEY = 103
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Screen, keyboard and power button of a running domain."""
+    """Screen, keyboard, power button and memory of a running domain."""
 
     connection: libvirt.virConnect
     domain: libvirt.virDomain
@@ -38,6 +39,17 @@ class Console:
 
         self._call("take a screenshot", take)
         return bytes(picture)
+
+    def dump_memory(self, path: Path, *, windows: bool = False) -> None:
+        """Have QEMU write the guest's whole memory to a new file: ELF, or a dump for Windows' debuggers.
+
+        Raises MachineError; for Windows' form the guest needs a vmcoreinfo device and virtio-win's fwcfg driver.
+        """
+        form = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_WIN_DMP if windows else libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW
+        self._call(
+            "write its memory to a file",
+            lambda: self.domain.coreDumpWithFormat(str(path.absolute()), form, libvirt.VIR_DUMP_MEMORY_ONLY),
+        )
 
     def press_any_key(self) -> None:
         """Press and release one key."""

@@ -340,17 +340,6 @@ class Machine:
             raise UsageError("This guest has no screen.", hint='Set video = "vga" in the section [machine].')
         path.write_bytes(self.console().screen())
 
-    def dump_memory(self, path: Path, *, windows: bool = False) -> None:
-        """Have QEMU write the guest's whole memory to a new file: ELF, or a dump for Windows' debuggers.
-
-        Raises MachineError; for Windows' form the guest needs a vmcoreinfo device and virtio-win's fwcfg driver.
-        """
-        form = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_WIN_DMP if windows else libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW
-        self._call(
-            "write its memory to a file",
-            lambda domain: domain.coreDumpWithFormat(str(path.absolute()), form, libvirt.VIR_DUMP_MEMORY_ONLY),
-        )
-
     def console(self) -> Console:
         """Screen, keyboard and power button."""
         return Console(self._connection, self._running_domain())

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import Protocol
 
 from harness.config import GuestKind, Profile, load_profile
@@ -33,7 +32,6 @@ from harness.errors import (
     HarnessError,
     LinkError,
     MachineError,
-    MachineLost,
     TransportError,
     UsageError,
 )
@@ -44,6 +42,7 @@ from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
 from harness.link import StreamLink
+from harness.plugin.crash_cut import CrashCut
 from harness.plugin.crash_folder import CrashedScene, CrashRecord, collect_crash
 from harness.plugin.diagnosis import diagnose, find_crash, names_of
 from harness.plugin.dumps import fetch_dumps, fetch_reference_dump
@@ -156,7 +155,6 @@ class GuestBench:
         self._serial_mark = 0
         self._load_mark: int | None = None
         self._watchdog = Watchdog(self._progress, self._interrupt)
-        self._cutting: Thread | None = None
         self._take_rig()
         self.guest: Guest
         self.service: DriverService
@@ -231,7 +229,7 @@ class GuestBench:
     def _take_rig(self) -> None:
         rig = self._rig_stack.enter_context(self._open_rig())
         self.machine, self.link, self.far = rig.machine, rig.link, rig.far
-        self.machine.on_lost(self._cut_at_crash)
+        self._cut = CrashCut(self.machine, lambda: self.guest)
         self.serial_log = self.machine.serial_log
         self._serial_mark = self.serial_size()
         self.stations = Stations.beside(self._profile.network, self.link, guest_mac=nic_mac(0))
@@ -256,7 +254,7 @@ class GuestBench:
             self._hang.forget()
             done = self.machine.revert(_SNAPSHOT)
             self._serial_mark = self.serial_size()
-            self._await_cut()
+            self._cut.finish()
             if done.way is Way.IN_PLACE:
                 for link in self._links():
                     link.drain(Deadline(_ANSWER_SECONDS))
@@ -337,7 +335,7 @@ class GuestBench:
 
     def save_crash(self, seen: CrashSeen, scene: CrashedScene, folder: Path) -> CrashRecord:
         """After a crash: put the machine's screen and memory, the dump and the last events into the folder."""
-        self._await_cut()
+        self._cut.finish()
         memory = None
         if self.options.host_dump:
             memory = "windows" if self._profile.machine.vmcoreinfo else "elf"
@@ -407,22 +405,6 @@ class GuestBench:
             return False
         self.facts["boot"] = "kept from an earlier run"
         return True
-
-    def _cut_at_crash(self, _lost: MachineLost) -> None:
-        """Whoever waits for a guest that has crashed hears of it now, not when the transport loses patience."""
-        if self.machine.condition is Condition.PANICKED:
-            self._cutting = Thread(target=self._cut, name="cut-crashed-guest", daemon=True)
-            self._cutting.start()
-
-    def _cut(self) -> None:
-        with suppress(AttributeError, HarnessError):  # it may have crashed before there was a guest to talk to
-            self.guest.cut_off("the guest has crashed")
-
-    def _await_cut(self) -> None:
-        """If connections are being cut because of a crash, come back when they are."""
-        cutting, self._cutting = self._cutting, None
-        if cutting is not None:
-            cutting.join()
 
     def _enter(self, *, deploy_driver: bool) -> None:
         self._connect()

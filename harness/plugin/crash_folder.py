@@ -17,6 +17,7 @@ from harness.driver.kernel_dump import KernelDump, read_driver_data, read_dump
 from harness.driver.last_events import EVENTS_TAG, decode_events
 from harness.errors import HarnessError
 from harness.expect.frames import frame_record
+from harness.hypervisor.console import Console
 from harness.steps import note
 from harness.trace import Trace
 from harness.witness import Witness
@@ -31,7 +32,7 @@ class StoppedMachine(Protocol):
     @property
     def lost_at(self) -> float | None: ...  # noqa: D102
     def screenshot(self, path: Path) -> None: ...  # noqa: D102
-    def dump_memory(self, path: Path, *, windows: bool = False) -> None: ...  # noqa: D102
+    def console(self) -> Console: ...  # noqa: D102
 
 
 class CrashedScene(Protocol):
@@ -79,7 +80,7 @@ def collect_crash(
     if memory is not None:
         windows = memory == "windows"
         place = folder / ("host-memory.dmp" if windows else "host-memory.elf")
-        host_dump = _try(place, lambda path: machine.dump_memory(path, windows=windows), "the host's dump", notes)
+        host_dump = _try(place, lambda path: machine.console().dump_memory(path, windows=windows), "the host's dump", notes)
     told: list[Crash] = []
     dumps = tuple(fetch(folder, told))
     heads = []

@@ -187,7 +187,7 @@ def test_an_interruption_ends_what_waits_and_refuses_what_comes_until_the_guest_
     fake = FakeProbe()
     pending = fake.client.start("accept")
 
-    fake.client.interrupt("the guest has crashed")
+    fake.client.cut_off("the guest has crashed")
 
     with pytest.raises(TransportError, match="does not answer any more: the guest has crashed"):
         pending.reply()

@@ -189,7 +189,7 @@ def test_an_interruption_ends_every_wait_at_once_until_the_revert(winrm, server)
         pass
     later = winrm.start("cat")
 
-    winrm.interrupt("the guest has crashed")
+    winrm.cut_off("the guest has crashed")
 
     with pytest.raises(TransportError, match="the guest has crashed"):
         later.wait(Deadline(10))
@@ -206,7 +206,7 @@ def test_an_interrupted_transport_can_be_let_go_of(winrm, server):
     running = winrm.start("cat")
     with winrm.held():
         pass
-    winrm.interrupt("the guest has crashed")
+    winrm.cut_off("the guest has crashed")
 
     winrm.abandon()
 

@@ -114,6 +114,10 @@ class FakeBench:
             seen=seen, recognised_seconds=0.25, dumps=(dump,), heads=self.heads, missing=tuple(self.missing_parts)
         )
 
+    def save_dumps(self, folder):
+        self.calls.append("dumps")
+        (folder / "MEMORY.DMP").write_bytes(b"PAGEDU64")
+
     def save_state(self, file):
         self.calls.append("state")
         file.write_bytes(b"<wfpstate/>")

@@ -36,6 +36,9 @@ class StoppedMachine:
             raise MachineError("There is no screen to be had.")
         path.write_bytes(b"P6")
 
+    def console(self) -> StoppedMachine:
+        return self
+
     def dump_memory(self, path: Path, *, windows: bool = False) -> None:
         if self.refuses:
             raise MachineError("The disk is full.")
