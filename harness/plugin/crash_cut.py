@@ -12,7 +12,7 @@ from harness.hypervisor import Condition, Machine
 
 
 class CrashCut:
-    """Cuts a guest off, until it is put back, when its machine tells of a panic; in a thread, as events must not block."""
+    """Cuts a guest off, until it is put back, when its machine tells of a panic; in a thread: events must not block."""
 
     def __init__(self, machine: Machine, guest: Callable[[], Guest]) -> None:
         self._machine, self._guest = machine, guest

@@ -80,7 +80,9 @@ def collect_crash(
     if memory is not None:
         windows = memory == "windows"
         place = folder / ("host-memory.dmp" if windows else "host-memory.elf")
-        host_dump = _try(place, lambda path: machine.console().dump_memory(path, windows=windows), "the host's dump", notes)
+        host_dump = _try(
+            place, lambda path: machine.console().dump_memory(path, windows=windows), "the host's dump", notes
+        )
     told: list[Crash] = []
     dumps = tuple(fetch(folder, told))
     heads = []
