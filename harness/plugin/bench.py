@@ -17,6 +17,7 @@ from harness.driver import (
     build_all,
     confirm_active,
     deploy,
+    find_built,
     load_package_for,
     set_verifier,
 )
@@ -35,6 +36,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
+from harness.guest.channel_agent import install
 from harness.guest.restart import restart
 from harness.guest.second_channel import SecondChannel
 from harness.guest.state_xml import render_state
@@ -373,7 +375,20 @@ class GuestBench:
         with step("wait for WinRM"):
             self.guest.wait_until_ready(Deadline(seconds))
             self.machine.observe_boot_id(self.guest.boot_id())
-        self._hang.greet(Deadline(_GREETING[self._profile.kind]))
+        self._greet()
+
+    def _greet(self) -> None:
+        """Find the second channel's agent; Windows gets one where it has none."""
+        seconds = _GREETING[self._profile.kind]
+        agent = find_built("wfpchannel.exe") if self.is_windows else None
+        if self._hang.greet(Deadline(seconds)) or agent is None or self.machine.second_channel is None:
+            return
+        try:
+            install(self.guest, agent)
+        except (TransportError, GuestError) as error:
+            note(f"Without a second control channel: {error.message}")
+        else:
+            self._hang.greet(Deadline(seconds))
 
     def _prepare(self, *, deploy_driver: bool) -> None:
         if deploy_driver:
