@@ -55,11 +55,11 @@ void files_list(text_buffer *answer, const json_request *request)
         ULONGLONG size = (ULONGLONG)found.nFileSizeHigh << 32 | found.nFileSizeLow;
         ULONGLONG ticks = (ULONGLONG)found.ftLastWriteTime.dwHighDateTime << 32 | found.ftLastWriteTime.dwLowDateTime;
         ULONGLONG since_1970 = ticks / 10000000u > 11644473600u ? ticks / 10000000u - 11644473600u : 0;
-        text_add(answer, "%s{\"name\":", count ? "," : "");
+        text_add(answer, "%s{\"name\":", count++ ? "," : "");
         answer_wide(answer, found.cFileName);
         text_add(answer, ",\"size\":%llu,\"time\":%llu,\"folder\":%s}", size, since_1970,
                  found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY ? "true" : "false");
-    } while (++count < LIST_MAX && FindNextFileW(search, &found));
+    } while (count < LIST_MAX && FindNextFileW(search, &found));
     FindClose(search);
     text_add(answer, "]");
 }

@@ -1,6 +1,6 @@
 """The second control channel: a serial port of the guest that no network filter is in the way of.
 
-Spoken by an agent in the guest, `vm-images/reference/channel` or `drivers/channel` (wfpchannel.exe): one JSON object a line,
+Spoken by an agent in the guest (`vm-images/reference/channel`, `drivers/channel` for Windows): one JSON object a line,
 ASCII, a request of at most 4 KB and an answer of at most 64 KB. Each request carries a nonce, and an answer is believed
 by its nonce alone: what a guest that was put back to a snapshot still had to say is passed over, and so is the echo of
 a port that nobody has made raw yet. The guest may be broken or hostile: every answer is held against its bounds.

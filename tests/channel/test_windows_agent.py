@@ -34,13 +34,16 @@ def served(wine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     prefix = Path(wine.environment["WINEPREFIX"])
     ours, theirs = os.openpty()
     tty.setraw(theirs)
-    (prefix / "dosdevices").mkdir(exist_ok=True)
+    (prefix / "dosdevices").mkdir(exist_ok=True)  # Wine makes the drives only where it makes the folder
+    for drive, target in (("c:", "../drive_c"), ("z:", "/")):
+        with suppress(FileExistsError):
+            (prefix / "dosdevices" / drive).symlink_to(target)
     link = prefix / "dosdevices" / "com2"
     link.unlink(missing_ok=True)
     link.symlink_to(os.ttyname(theirs))
-    drive = prefix / "drive_c"
-    (drive / "wfp-hil").mkdir(exist_ok=True)
-    (drive / "wfp-hil" / "boot-id").write_text("3f2b-77\r\n")
+    drive_c = prefix / "drive_c"
+    (drive_c / "wfp-hil").mkdir(exist_ok=True)
+    (drive_c / "wfp-hil" / "boot-id").write_text("3f2b-77\r\n")
     path = folder / "com2"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
@@ -65,7 +68,7 @@ def served(wine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         [wine.program, DRIVERS / "build" / "wfpchannel.exe", "COM2"], env=wine.environment, stderr=subprocess.DEVNULL
     )
     channel = SecondChannel(lambda: path)
-    yield channel, drive
+    yield channel, drive_c
     channel.close()
     process.kill()
     process.wait(10)
@@ -117,6 +120,13 @@ def test_what_is_no_name_of_a_service_is_refused(served, name):
 
     with pytest.raises(Refused, match="no name of a service"):
         channel.stop_service(name, Deadline(20))
+
+
+def test_a_service_that_does_not_exist_is_told(served):
+    channel, _ = served
+
+    with pytest.raises(Refused, match="ERROR_"):
+        channel.stop_service("nosuchdriver", Deadline(30))
 
 
 def test_what_it_cannot_do_is_refused_and_it_goes_on(served):
