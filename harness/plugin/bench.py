@@ -44,7 +44,7 @@ from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
 from harness.link import StreamLink
 from harness.plugin.diagnosis import diagnose, find_crash
-from harness.plugin.dumps import fetch_dumps
+from harness.plugin.dumps import crash_on_purpose, fetch_dumps
 from harness.plugin.far import FarLink
 from harness.plugin.hang import Inquiry
 from harness.plugin.losses import find_loss
@@ -310,7 +310,7 @@ class GuestBench:
         """After a crash or a hang: put Windows' dump into the folder, or the stacks of the driver's process."""
         self._hang.save(folder)
         if self._hang.wants_dump:
-            self.machine.inject_nmi()  # NMICrashDump, which crash.ps1 sets: Windows bugchecks and writes its memory
+            crash_on_purpose(self.machine)
         elif self._profile.kind is not GuestKind.WINDOWS or self.machine.condition is not Condition.PANICKED:
             return
         self.guest.abandon()

@@ -7,15 +7,18 @@ guest is there to be resumed; with virtio-win's pvpanic driver it is writing alr
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
-from harness.errors import HarnessError
+from harness.errors import DeadlineExpired, HarnessError
 from harness.guest import Guest
 from harness.guest.windows_tools import WindowsTools
+from harness.hypervisor import Condition
 from harness.steps import note, step
 from harness.waiting import Deadline, wait_for
+
+_NMI_SECONDS = 60.0
 
 
 class Crashed(Protocol):
@@ -24,6 +27,26 @@ class Crashed(Protocol):
     @property
     def resets(self) -> int: ...  # noqa: D102
     def ensure_running(self) -> None: ...  # noqa: D102
+
+
+class Interruptible(Protocol):
+    """What a crash on purpose needs of the machine."""
+
+    @property
+    def condition(self) -> Condition: ...  # noqa: D102
+    def inject_nmi(self) -> None: ...  # noqa: D102
+
+
+def crash_on_purpose(machine: Interruptible) -> None:
+    """Have a Windows that hangs bugcheck by an NMI (NMICrashDump, which the installation sets), to have its dump.
+
+    Comes back when a panic device told of the crash, so that the guest that it stopped can be resumed; where none does,
+    after a while.
+    """
+    with step("send the guest an NMI", deadline=Deadline(_NMI_SECONDS)), suppress(DeadlineExpired):
+        machine.inject_nmi()
+        broken = (Condition.PANICKED, Condition.REBOOTED)
+        wait_for(lambda: machine.condition in broken or None, Deadline(_NMI_SECONDS), "the guest to crash")
 
 
 def fetch_dumps(
