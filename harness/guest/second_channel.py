@@ -1,6 +1,6 @@
 """The second control channel: a serial port of the guest that no network filter is in the way of.
 
-Spoken by an agent in the guest, `vm-images/reference/channel` or `wfpprobe.exe channel COM2`: one JSON object a line,
+Spoken by an agent in the guest (`vm-images/reference/channel`, `drivers/channel` for Windows): one JSON object a line,
 ASCII, a request of at most 4 KB and an answer of at most 64 KB. Each request carries a nonce, and an answer is believed
 by its nonce alone: what a guest that was put back to a snapshot still had to say is passed over, and so is the echo of
 a port that nobody has made raw yet. The guest may be broken or hostile: every answer is held against its bounds.
@@ -33,6 +33,7 @@ _PIECE = 24 << 10
 _FILE_MAX = 256 << 20
 _STACKS_MAX = 16 << 20
 _TEXT_MAX = 2000
+_DRIVERS_MAX = 512
 _GREET_AGAIN = 1.5
 _BOOT_ID = re.compile(r"[0-9A-Za-z.:{}-]{1,64}")
 
@@ -116,7 +117,7 @@ class SecondChannel:
             boot_id=boot_id,
             uptime=_number(said.get("uptime")),
             management=said.get("management") is True,
-            drivers=tuple(str(name)[:64] for name in drivers[:64]) if isinstance(drivers, list) else (),
+            drivers=tuple(str(name)[:64] for name in drivers[:_DRIVERS_MAX]) if isinstance(drivers, list) else (),
         )
 
     def stop_service(self, name: str, deadline: Deadline) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,12 @@ from harness.driver import (
     build_all,
     confirm_active,
     deploy,
+    find_built,
     load_package_for,
     set_verifier,
 )
 from harness.driver.control import ERROR_FILE_NOT_FOUND
-from harness.driver.crash import Crash, CrashSeen
+from harness.driver.crash import CrashSeen
 from harness.driver.deploy import ServiceState
 from harness.driver.version import read_version
 from harness.errors import (
@@ -36,6 +38,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
+from harness.guest.channel_agent import install
 from harness.guest.restart import restart
 from harness.guest.second_channel import SecondChannel
 from harness.guest.state_xml import render_state
@@ -45,7 +48,7 @@ from harness.link import StreamLink
 from harness.plugin.crash_cut import CrashCut
 from harness.plugin.crash_folder import CrashedScene, CrashRecord, collect_crash
 from harness.plugin.diagnosis import diagnose, find_crash, names_of
-from harness.plugin.dumps import fetch_dumps, fetch_reference_dump
+from harness.plugin.dumps import crash_on_purpose, fetch_after_crash, fetch_dumps
 from harness.plugin.far import FarLink
 from harness.plugin.hang import Inquiry
 from harness.plugin.losses import find_loss
@@ -321,7 +324,7 @@ class GuestBench:
         """After a crash or a hang: put Windows' dump into the folder, or the stacks of the driver's process."""
         self._hang.save(folder)
         if self._hang.wants_dump:
-            self.machine.inject_nmi()  # NMICrashDump, which crash.ps1 sets: Windows bugchecks and writes its memory
+            crash_on_purpose(self.machine)
         elif self._profile.kind is not GuestKind.WINDOWS or self.machine.condition is not Condition.PANICKED:
             return
         self.guest.abandon()
@@ -336,34 +339,20 @@ class GuestBench:
     def save_crash(self, seen: CrashSeen, scene: CrashedScene, folder: Path) -> CrashRecord:
         """After a crash: put the machine's screen and memory, the dump and the last events into the folder."""
         self._cut.finish()
-        memory = None
-        if self.options.host_dump:
-            memory = "windows" if self._profile.machine.vmcoreinfo else "elf"
+        machine, kind = self.machine, self._profile.kind
+        seconds = _DUMP_SECONDS + self._profile.boot.ready_seconds if kind is GuestKind.WINDOWS else None
+        reach = partial(open_guest, machine, self._image.secrets, kind=str(kind))
+        memory = "windows" if self._profile.machine.vmcoreinfo else "elf"
         return collect_crash(
             seen,
             scene,
             folder,
-            machine=self.machine,
-            fetch=self._fetch_dumps,
+            machine=machine,
+            fetch=partial(fetch_after_crash, machine, reach, seconds),
             name=self._names,
-            memory=memory,
+            memory=memory if self.options.host_dump else None,
             has_screen=self._profile.machine.video != "none",
         )
-
-    def _fetch_dumps(self, folder: Path, told: list[Crash]) -> list[Path]:
-        if self.machine.condition is not Condition.PANICKED:
-            note("No dump of the crash is fetched: the machine's panic device did not tell of it.")
-            return []
-        kind = str(self._profile.kind)
-
-        def reach() -> AbstractContextManager[Guest]:
-            return open_guest(self.machine, self._image.secrets, kind=kind)
-
-        if self._profile.kind is not GuestKind.WINDOWS:
-            return fetch_reference_dump(self.machine, reach, folder)
-        self.guest.abandon()
-        deadline = Deadline(_DUMP_SECONDS + self._profile.boot.ready_seconds)
-        return fetch_dumps(self.machine, reach, folder, deadline, told=told)
 
     def diagnose(self, error: BaseException) -> BaseException:
         """What an error that ended a scenario really says: machine lost, guest hung, or driver wrong."""
@@ -420,7 +409,20 @@ class GuestBench:
         with step("wait for WinRM"):
             self.guest.wait_until_ready(Deadline(seconds))
             self.machine.observe_boot_id(self.guest.boot_id())
-        self._hang.greet(Deadline(_GREETING[self._profile.kind]))
+        self._greet()
+
+    def _greet(self) -> None:
+        """Find the second channel's agent; Windows gets one where it has none."""
+        seconds = _GREETING[self._profile.kind]
+        agent = find_built("wfpchannel.exe") if self.is_windows else None
+        if self._hang.greet(Deadline(seconds)) or agent is None or self.machine.second_channel is None:
+            return
+        try:
+            install(self.guest, agent)
+        except (TransportError, GuestError) as error:
+            note(f"Without a second control channel: {error.message}")
+        else:
+            self._hang.greet(Deadline(seconds))
 
     def _prepare(self, *, deploy_driver: bool) -> None:
         if deploy_driver:

@@ -9,18 +9,20 @@ is gone: its files are there as soon as the machine is resumed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 from harness.driver.crash import Crash
-from harness.errors import GuestError, HarnessError
+from harness.errors import DeadlineExpired, GuestError, HarnessError
 from harness.guest import Guest
 from harness.guest.windows_tools import WindowsTools
+from harness.hypervisor import Condition
 from harness.steps import note, step
 from harness.waiting import Deadline, wait_for
 
 REFERENCE_DUMP = r"C:\wfp-hil\MEMORY.DMP"
+_NMI_SECONDS = 60.0
 
 
 class Crashed(Protocol):
@@ -31,7 +33,34 @@ class Crashed(Protocol):
     def ensure_running(self) -> None: ...  # noqa: D102
 
 
+class StoppedByCrash(Crashed, Protocol):
+    """A machine whose panic device may have told."""
+
+    @property
+    def condition(self) -> Condition: ...  # noqa: D102
+
+
 Reach = Callable[[], AbstractContextManager[Guest]]
+
+
+class Interruptible(Protocol):
+    """What a crash on purpose needs of the machine."""
+
+    @property
+    def condition(self) -> Condition: ...  # noqa: D102
+    def inject_nmi(self) -> None: ...  # noqa: D102
+
+
+def crash_on_purpose(machine: Interruptible) -> None:
+    """Have a Windows that hangs bugcheck by an NMI (NMICrashDump, which the installation sets), to have its dump.
+
+    Comes back when a panic device told of the crash, so that the guest that it stopped can be resumed; where none does,
+    after a while.
+    """
+    with step("send the guest an NMI", deadline=Deadline(_NMI_SECONDS)), suppress(DeadlineExpired):
+        machine.inject_nmi()
+        broken = (Condition.PANICKED, Condition.REBOOTED)
+        wait_for(lambda: machine.condition in broken or None, Deadline(_NMI_SECONDS), "the guest to crash")
 
 
 def fetch_dumps(
@@ -59,6 +88,18 @@ def fetch_dumps(
     except HarnessError as error:
         note(f"No dump of the crash could be fetched: {error.message}")
     return fetched
+
+
+def fetch_after_crash(
+    machine: StoppedByCrash, reach: Reach, seconds: float | None, folder: Path, told: list[Crash]
+) -> list[Path]:
+    """The dumps of either kind of guest; `seconds`: how long Windows may take, None for the reference guest."""
+    if machine.condition is not Condition.PANICKED:
+        note("No dump of the crash is fetched: the machine's panic device did not tell of it.")
+        return []
+    if seconds is None:
+        return fetch_reference_dump(machine, reach, folder)
+    return fetch_dumps(machine, reach, folder, Deadline(seconds), told=told)
 
 
 def fetch_reference_dump(machine: Crashed, reach: Reach, folder: Path) -> list[Path]:

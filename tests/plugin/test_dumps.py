@@ -10,7 +10,8 @@ import pytest
 from harness import steps
 from harness.errors import MachineError, TransportError
 from harness.guest import CommandResult
-from harness.plugin.dumps import fetch_dumps
+from harness.hypervisor import Condition
+from harness.plugin.dumps import crash_on_purpose, fetch_dumps
 from harness.waiting import Deadline
 
 
@@ -82,3 +83,33 @@ def test_what_cannot_be_had_is_a_note_and_no_error(fetch, notes, broken):
 
     assert fetch[2]() == []
     assert notes[-1].startswith("No dump of the crash could be fetched: ")
+
+
+def test_a_hung_windows_is_told_to_crash_and_waited_for():
+    class Hung:
+        condition = Condition.RUNNING
+
+        def inject_nmi(self) -> None:
+            type(self).condition = Condition.PANICKED
+
+    hung = Hung()
+
+    crash_on_purpose(hung)
+
+    assert hung.condition is Condition.PANICKED
+
+
+def test_one_that_takes_no_nmi_is_given_up(monkeypatch):
+    class Deaf:
+        condition = Condition.RUNNING
+        asked = 0
+
+        def inject_nmi(self) -> None:
+            self.asked += 1
+
+    monkeypatch.setattr("harness.plugin.dumps._NMI_SECONDS", 0.05)
+    deaf = Deaf()
+
+    crash_on_purpose(deaf)
+
+    assert deaf.asked == 1

@@ -69,7 +69,8 @@ def test_a_step_that_begins_is_progress_and_its_own_budget_counts(world):
 
 
 def test_an_inner_step_has_no_more_time_than_its_outer_one(world):
-    with world.dog.watching(), step("outer", deadline=Deadline(5)), step("inner"):
+    long = Deadline(60)
+    with world.dog.watching(), step("outer", deadline=Deadline(5)), step("inner", deadline=long):
         world.after(0)
         world.after(6)
 
