@@ -24,6 +24,7 @@ from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, sh
 from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.qemu_process import end_without_libvirt, find_process, is_stopped
 from harness.hypervisor.serial import SerialLog
+from harness.hypervisor.sharing import keep_private
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
 from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
@@ -212,6 +213,8 @@ class Machine:
             self._state.create_overlay(self.image.disk)
             if self.profile.machine.firmware == "efi":
                 make_nvram(self._state.nvram, self.image.nvram or find_firmware(self.profile.machine).template)
+        for disk in (self.image.disk, self._state.disk):
+            keep_private(disk)
         self._mark = self.serial.size()
         try:
             self._create(paused=paused)

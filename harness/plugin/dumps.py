@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Protocol
 
 from harness.errors import DeadlineExpired, HarnessError
 from harness.guest import Guest
+from harness.guest.names import local_name
 from harness.guest.windows_tools import WindowsTools
 from harness.hypervisor import Condition
 from harness.steps import note, step
@@ -62,7 +63,7 @@ def fetch_dumps(
             with reach() as guest:
                 guest.wait_until_ready(deadline)
                 for remote in WindowsTools(guest).find_dumps():
-                    local = folder / PureWindowsPath(remote).name
+                    local = folder / local_name(remote)
                     guest.download(remote, local)
                     fetched.append(local)
     except HarnessError as error:
