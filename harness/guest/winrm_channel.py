@@ -43,6 +43,7 @@ _IDENTIFY = (
 # The longest answer: Windows' own limit, MaxEnvelopeSizekb, is 500 KiB.
 MOST_ANSWERED = 16 << 20
 _PIECE = 1 << 16
+_UNAUTHORIZED = 401
 _DECLARATION = b"<!DOCTYPE"  # where bombs of entities are declared
 # Faults that say that the shell or the command does not exist (any more).
 GONE_FAULTS = frozenset({0x80338029, 0x8033805B, 0x80070057, 0x80338113})
@@ -269,6 +270,9 @@ class _CuttableAdapter(requests.adapters.HTTPAdapter):
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """As the library does, but for answers without end, and for what XML has no need of here."""
         response: requests.Response = super().send(request, *args, **kwargs)
+        length = response.headers.get("Content-Length", "")
+        if response.status_code == _UNAUTHORIZED and length.isdecimal() and int(length) <= MOST_ANSWERED:
+            return response  # whose connection, still unread, tells the login which certificate the server has
         body = bytearray()
         for piece in response.raw.stream(_PIECE, decode_content=True):
             body += piece
