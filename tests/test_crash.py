@@ -131,4 +131,4 @@ def test_the_driver_sees_the_levels_and_what_it_may_not_do_there_is_told(results
     assert "sc start ended with 0:" in said, said
     assert "K-IRQL KeWaitForSingleObject: it would wait at IRQL 2" in said
     assert "W305 FwpsInjectionHandleCreate0: it was called at IRQL 2" in said
-    assert "UNIMPLEMENTED: a driver called FwpsInjectvSwitchEthernetIngressAsync0" in said
+    assert "UNIMPLEMENTED: a driver called FwpsvSwitchEventsSubscribe0" in said

@@ -21,7 +21,7 @@ ROWS = [
     {"hypervisor", "link", "media", "unattend"},
     {"config", "oracle"},
     {"wfp"},
-    {"steps", "process"},
+    {"steps", "process", "printable"},
     {"ownership"},
     {"waiting"},
     {"errors"},

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli import clean, doctor, history, image, report, rules, run, screen, shell, state
 from harness.errors import HarnessError
+from harness.printable import printable
 
 app = typer.Typer(
     name="wfp-hil",
@@ -42,7 +43,7 @@ def main() -> None:
     except HarnessError as error:
         if debug:
             raise
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {printable(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(f"hint: {printable(error.hint)}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -26,6 +26,7 @@ INTERFACE_VERSION = 1
 # What a reply may take beyond the time that the request itself allows: a guest under emulation, busy booting.
 _REPLY_SECONDS = 20.0
 _TAIL = 2000
+_LONGEST_LINE = 16 << 20
 
 Reply = dict[str, Any]
 
@@ -40,9 +41,10 @@ class ProbeError(GuestError):
     def __init__(self, op: str, reply: Reply) -> None:
         self.op = op
         status = reply.get("ntstatus")
-        self.name = status_name(int(status)) if status is not None else str(reply.get("error", "unknown"))
-        self.code = int(reply.get("code", 0) or 0)
-        self.ntstatus = int(status) if status is not None else None
+        self.ntstatus = status if isinstance(status, int) else None
+        self.name = status_name(self.ntstatus) if self.ntstatus is not None else str(reply.get("error", "unknown"))
+        code = reply.get("code", 0)
+        self.code = code if isinstance(code, int) else 0
         self.reply = reply
         words = reply.get("message")
         super().__init__(
@@ -133,7 +135,10 @@ class ProbeClient:
     @property
     def pid(self) -> int:
         """Process id of the probe in the guest; it has to be ready."""
-        return int(self._ready.result(0)["pid"])
+        pid = self._ready.result(0).get("pid")
+        if not isinstance(pid, int):
+            raise TransportError(f"The probe in the guest gave {pid!r} as its process id, which is no number.")
+        return pid
 
     def awaits_answer(self) -> bool:
         """Whether the probe has something to say that is waited for."""
@@ -195,6 +200,11 @@ class ProbeClient:
             return
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
+            too_long = len(self._rest) > _LONGEST_LINE
+            if too_long:
+                self._rest = ""
+        if too_long:
+            self.lose(f"it printed a line of more than {_LONGEST_LINE} characters")
         self.lines += len(lines)
         for line in lines:
             if line.strip():
@@ -274,14 +284,16 @@ class ProbeClient:
     def _take(self, line: str) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._stderr = (self._stderr + line + "\n")[-_TAIL:]
             return
         if not isinstance(message, dict):
             return
         if "id" in message:
+            number = message["id"]
             with self._lock:
-                _, future = self._waiting.pop(message["id"], ("", None))
+                known = isinstance(number, int) and number in self._waiting
+                future = self._waiting.pop(number)[1] if known else None
             if future is not None:
                 future.set_result(message)
             return

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _CHUNK = 32768  # the largest block that every SFTP server has to take
 _ANSWER_SECONDS = 15.0
+_SMALL = 64 << 20
 
 RemoteHash = Callable[[str], str | None]
 
@@ -67,7 +68,7 @@ class SftpTransport:
         with self._lock:
             try:
                 self._resumed(lambda: self._send(content, partial, progress), f"sending '{local.name}'")
-                found = self._resumed(lambda: self._hash_of(partial), f"verifying '{remote}'")
+                found = self._resumed(lambda: self._hash_of(partial, len(content)), f"verifying '{remote}'")
                 _expect_hash(remote, found=found, wanted=wanted)
                 self._resumed(lambda: self._rename(partial, remote), f"renaming '{partial}'")
             except BaseException:
@@ -86,14 +87,20 @@ class SftpTransport:
                 partial.replace(local)
             finally:
                 partial.unlink(missing_ok=True)
-        return hashlib.sha256(local.read_bytes()).hexdigest()
+        with local.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read(self, remote: str) -> bytes:
-        """Content of a small file in the guest."""
+        """Content of a small file in the guest; raises TransportError for one of more than 64 MiB."""
 
         def fetch() -> bytes:
+            content = bytearray()
             with self._connection.sftp().open(remote, "rb") as source:
-                return source.read()
+                while piece := source.read(_CHUNK):
+                    content += piece
+                    if len(content) > _SMALL:
+                        raise TransportError(f"'{remote}' in the guest has more than {_SMALL} bytes.")
+            return bytes(content)
 
         with self._lock:
             return self._resumed(fetch, f"reading '{remote}'")
@@ -220,19 +227,23 @@ class SftpTransport:
                 piece = source.read(_CHUNK)
                 if not piece:
                     break
-                into.write(piece)
                 done += len(piece)
+                if done > size:  # a guest that lies about it could fill the disk
+                    raise TransportError(f"'{remote}' goes on behind its {size} bytes.", hint="It is being written to.")
+                into.write(piece)
                 self.blocks += 1
         if done < size:
             raise _Cut(f"'{remote}' ended after {done} of {size} bytes")
 
-    def _hash_of(self, remote: str) -> str:
+    def _hash_of(self, remote: str, wanted: int) -> str:
         known = self._remote_hash(remote) if self._remote_hash is not None else None
         if known is not None:
             return known
         digest = hashlib.sha256()
         with self._connection.sftp().open(remote, "rb") as source:
             size = source.stat().st_size or 0
+            if size != wanted:  # which is the guest's word: nothing is asked for by it
+                raise TransportError(f"'{remote}' has {size} bytes in the guest, wanted {wanted}.")
             source.prefetch(size)
             while piece := source.read(_CHUNK):
                 digest.update(piece)

@@ -40,8 +40,27 @@ _IDENTIFY = (
     ' xmlns:wsmid="http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd">'
     "<s:Header/><s:Body><wsmid:Identify/></s:Body></s:Envelope>"
 )
+# The longest answer: Windows' own limit, MaxEnvelopeSizekb, is 500 KiB.
+MOST_ANSWERED = 16 << 20
+_PIECE = 1 << 16
+_UNAUTHORIZED = 401
+_DECLARATION = b"<!DOCTYPE"  # where bombs of entities are declared
 # Faults that say that the shell or the command does not exist (any more).
 GONE_FAULTS = frozenset({0x80338029, 0x8033805B, 0x80070057, 0x80338113})
+
+
+# What pywinrm raises over answers that are none: it takes them for granted, with `assert` and `next`.
+_UNREADABLE = (
+    ET.ParseError,
+    StopIteration,
+    LookupError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    RecursionError,
+    spnego.exceptions.SpnegoError,
+)
 
 
 class NothingYet(Exception):
@@ -131,7 +150,7 @@ class Channel:
                 f"The connection to {self._endpoint} failed: {_innermost(error)}.",
                 hint="Is the machine running, and is this its WinRM port?",
             ) from error
-        except (ET.ParseError, StopIteration, KeyError, ValueError, spnego.exceptions.SpnegoError) as error:
+        except _UNREADABLE as error:
             raise ConnectionBroken(
                 f"{self._endpoint} answered with something that is not WS-Management: {error!r}."
             ) from error
@@ -254,6 +273,24 @@ class _CuttableAdapter(requests.adapters.HTTPAdapter):
             ConnectionCls = Connection
 
         self.poolmanager.pool_classes_by_scheme = {"http": urllib3.HTTPConnectionPool, "https": Pool}
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """As the library does, but for answers without end, and for what XML has no need of here."""
+        response: requests.Response = super().send(request, *args, **kwargs)
+        length = response.headers.get("Content-Length", "")
+        if response.status_code == _UNAUTHORIZED and length.isdecimal() and int(length) <= MOST_ANSWERED:
+            return response  # whose connection, still unread, tells the login which certificate the server has
+        body = bytearray()
+        for piece in response.raw.stream(_PIECE, decode_content=True):
+            body += piece
+            if len(body) > MOST_ANSWERED:
+                response.raw.close()
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {MOST_ANSWERED} bytes")
+        if _DECLARATION in bytes(body).replace(b"\0", b"").upper():  # in UTF-16 as well
+            raise requests.exceptions.ContentDecodingError("an answer with a document type")
+        response._content = bytes(body)  # noqa: SLF001 - where the library keeps what it has read
+        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
+        return response
 
     def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
         """The context has the one certificate that is trusted, and is strict from the start."""

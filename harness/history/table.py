@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.history.record import FirstBad, Past, Record, recent
+from harness.history.record import FirstBad, Record, recent
+from harness.printable import printable
 from harness.report import Outcome
 
 _STYLES = {Outcome.PASS: "green", Outcome.LOST: "magenta", Outcome.SKIP: "yellow"}
@@ -26,8 +27,8 @@ def show_records(console: Console, records: Sequence[Record], *, last: int) -> N
     for record in records:
         bad = record.first_bad
         table.add_row(
-            Text(record.scenario),
-            Text(record.guest),
+            Text(printable(record.scenario)),
+            Text(printable(record.guest)),
             Text(recent(record.pasts, last), style=_STYLES.get(record.last.outcome, "red")),
             str(len(record.pasts)),
             str(record.counts[Outcome.PASS]),
@@ -62,7 +63,7 @@ def show_one(console: Console, record: Record, *, last: int) -> None:
         if bad.last_good is not None:
             console.print(Text(f"last good build: {bad.last_good.build}, {bad.last_good.started[:19]}"), soft_wrap=True)
     if record.last.message:
-        console.print(Text(f"last message: {_printable(record.last)}"), soft_wrap=True)
+        console.print(Text(f"last message: {printable(record.last.message)}"), soft_wrap=True)
 
 
 def as_record(record: Record) -> dict[str, object]:
@@ -96,7 +97,3 @@ def _bad_text(bad: FirstBad) -> str:
     if bad.same_build:
         return f"none: {bad.first_bad.build} has passed, too"
     return bad.first_bad.build + ("" if bad.last_good is not None else " (no earlier one passed)")
-
-
-def _printable(past: Past) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in past.message)

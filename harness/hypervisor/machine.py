@@ -24,6 +24,7 @@ from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, sh
 from harness.hypervisor.monitor import Monitor
 from harness.hypervisor.qemu_process import end_without_libvirt, find_process, is_stopped
 from harness.hypervisor.serial import SerialLog
+from harness.hypervisor.sharing import keep_private
 from harness.hypervisor.snapshots import Reverted, Snapshots, Way
 from harness.hypervisor.source import BootImage, Setup
 from harness.hypervisor.state import DOMAIN_PREFIX, MachineState
@@ -148,7 +149,7 @@ class Machine:
 
     @property
     def lost_at(self) -> float | None:
-        """When the event came that broke it, in this host's monotonic seconds; None while it is sound."""
+        """When the event came that broke it, of this host's monotonic clock; None while it is sound."""
         return self._watch.lost_at
 
     @property
@@ -217,6 +218,8 @@ class Machine:
             self._state.create_overlay(self.image.disk)
             if self.profile.machine.firmware == "efi":
                 make_nvram(self._state.nvram, self.image.nvram or find_firmware(self.profile.machine).template)
+        for disk in (self.image.disk, self._state.disk):
+            keep_private(disk)
         self._mark = self.serial.size()
         try:
             self._create(paused=paused)
@@ -256,8 +259,7 @@ class Machine:
         done = self._snapshots.revert(name)
         if done.way is not Way.COLD_BOOT:
             self._boot_id = self._boot_ids.get(name)
-        domain = self._running_domain()
-        if domain.isActive():
+        if (domain := self._running_domain()).isActive():
             self._watch.follow(domain.UUIDString())  # what broke it before is undone
         return done
 

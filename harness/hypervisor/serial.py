@@ -8,6 +8,9 @@ from pathlib import Path
 
 from harness.waiting import Deadline, NotYet, wait_for
 
+# Of what a guest says at most so much is looked at in one go.
+_MOST = 64 << 20
+
 
 class SerialLog:
     """Reads the file that libvirt writes; the file may not be there yet."""
@@ -25,7 +28,7 @@ class SerialLog:
             return ""
         with self.path.open("rb") as file:
             file.seek(since)
-            return file.read().decode(errors="replace")
+            return file.read(_MOST).decode(errors="replace")
 
     def read(self, since: int) -> tuple[str, int]:
         """What was written after the mark, and the mark behind it."""
@@ -33,7 +36,7 @@ class SerialLog:
             return "", since
         with self.path.open("rb") as file:
             file.seek(since)
-            content = file.read()
+            content = file.read(_MOST)
         return content.decode(errors="replace"), since + len(content)
 
     def tail(self, lines: int = 5) -> list[str]:
@@ -60,7 +63,7 @@ class SerialLog:
             if self.path.exists():
                 with self.path.open("rb") as file:
                     file.seek(start)
-                    chunk = file.read()
+                    chunk = file.read(_MOST)
                 at = chunk.find(wanted)
                 if at >= 0:
                     return start + at + len(wanted)

@@ -49,6 +49,7 @@ class MachineState:
             # Root's umask may hide these from the user QEMU runs as; passing through is all it needs.
             for place in (half, half.parent, half.parent.parent):
                 place.chmod(place.stat().st_mode | 0o111)
+            half.chmod(0o711)  # nobody else is to see what is in it
             half.rename(folder)
         except OSError as error:
             shutil.rmtree(half, ignore_errors=True)

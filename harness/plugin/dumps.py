@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Protocol
 
 from harness.driver.crash import Crash
 from harness.errors import DeadlineExpired, GuestError, HarnessError
 from harness.guest import Guest
+from harness.guest.names import local_name
 from harness.guest.windows_tools import WindowsTools
 from harness.hypervisor import Condition
 from harness.steps import note, step
@@ -80,7 +81,7 @@ def fetch_dumps(
                 guest.wait_until_ready(deadline)
                 tools = WindowsTools(guest)
                 for remote in tools.find_dumps():
-                    local = folder / PureWindowsPath(remote).name
+                    local = folder / local_name(remote)
                     guest.download(remote, local)
                     fetched.append(local)
                 if told is not None:
@@ -104,7 +105,7 @@ def fetch_after_crash(
 
 def fetch_reference_dump(machine: Crashed, reach: Reach, folder: Path) -> list[Path]:
     """The dump of a reference guest, in `folder`; one that cannot be had is a note."""
-    local = folder / PureWindowsPath(REFERENCE_DUMP).name
+    local = folder / "MEMORY.DMP"
     try:
         with step("fetch the guest's dump"):
             machine.ensure_running()

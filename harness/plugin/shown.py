@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from harness.printable import PrintableStream
 from harness.report import LiveView
 
 PLUGIN = "wfp-hil-run"
@@ -18,4 +19,6 @@ def live_view(config: pytest.Config, *, only_scenarios: bool) -> LiveView:
     if only_scenarios:
         reporter.showfspath = False
         reporter._show_progress_info = False  # noqa: SLF001 - pytest has no public switch
-    return LiveView(Console(file=reporter._tw._file, highlight=False))  # noqa: SLF001
+    terminal = reporter._tw._file  # noqa: SLF001
+    reporter._tw._file = PrintableStream(terminal)  # noqa: SLF001 - what failed may say what a guest said
+    return LiveView(Console(file=terminal, highlight=False))

@@ -7,6 +7,7 @@ none of them is over, as a loop that asks again and again, or a long one in whic
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from harness.steps import StepEvent, subscribe
 
 QUIET_SECONDS = 45.0
 _LOOK_SECONDS = 0.5
+# Modules whose frame on the watched thread's stack says that a person is looking: time does not count then.
+_DEBUGGERS = frozenset({"bdb", "pdb", "_pytest.debugging"})
 
 
 class Watchdog:
@@ -43,6 +46,7 @@ class Watchdog:
         self._seen: object = None
         self._moved = clock()
         self._over = threading.Event()
+        self._watched = 0
 
     @property
     def hung(self) -> GuestHung | None:
@@ -53,7 +57,7 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the thread that runs the block until its end."""
-        watched = threading.get_ident()
+        watched = self._watched = threading.get_ident()
 
         def take(event: StepEvent) -> None:
             if threading.get_ident() == watched:
@@ -76,7 +80,7 @@ class Watchdog:
     def look(self) -> GuestHung | None:
         """One look: what it tells and ends, if nothing moved for too long. It bites once."""
         now, seen = self._clock(), (self._progress(), self._steps)
-        if seen != self._seen:
+        if seen != self._seen or _is_debugged(self._watched):
             self._seen, self._moved = seen, now
             return None
         with self._lock:
@@ -103,3 +107,12 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(self._interval):
             self.look()
+
+
+def _is_debugged(thread: int) -> bool:
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way to another thread's stack
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -74,7 +75,8 @@ class ScenarioFolder:
         try:
             with log.open("rb") as file:
                 file.seek(start)
-                (self.path / "serial.log").write_bytes(file.read())
+                with (self.path / "serial.log").open("wb") as part:
+                    shutil.copyfileobj(file, part)
         except OSError as error:
             (self.path / "serial.log").write_text(f"(the log could not be read: {error})\n", encoding="utf-8")
 

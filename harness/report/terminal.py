@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from harness.errors import HarnessError
+from harness.printable import printable
 from harness.report.outcome import Outcome
 from harness.report.results import Attempt, last_attempts
 from harness.steps import StepEvent
@@ -94,11 +95,11 @@ class LiveView:
             self._what, self._since = "between scenarios", time.monotonic()
         line = Text(f"{self._clock()}  ")
         line.append(f"{attempt.outcome:<5}", style=_COLOURS[attempt.outcome])
-        line.append(f" {attempt.total_seconds:5.2f} s  {attempt.title or attempt.scenario}{_which(attempt)}")
+        line.append(f" {attempt.total_seconds:5.2f} s  {printable(attempt.title or attempt.scenario)}{_which(attempt)}")
         if attempt.outcome is not Outcome.PASS:
-            line.append(f"\n           {attempt.scenario}\n           {attempt.message}")
+            line.append(f"\n           {attempt.scenario}\n           {printable(attempt.message)}")
             if attempt.known:
-                line.append(f"\n           known: {attempt.known}", style="yellow")
+                line.append(f"\n           known: {printable(attempt.known)}", style="yellow")
         elif unwanted := attempt.broken_rules(on_purpose=False):
             line.append("\n           the driver broke its contract: " + ", ".join(unwanted))
         self._console.print(line, soft_wrap=True)
@@ -114,16 +115,16 @@ class LiveView:
         words += f" ({known} known)" if known else ""
         self._say(f"{words or 'nothing ran'} on guest '{guest}'; results: {out}")
         if error is not None:
-            self._console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
+            self._console.print(Text(f"error: {printable(error.message)}", style="bold red"), soft_wrap=True)
             if error.hint:
-                self._console.print(Text(f"hint: {error.hint}"), soft_wrap=True)
+                self._console.print(Text(f"hint: {printable(error.hint)}"), soft_wrap=True)
 
     def tell(self, text: str) -> None:
         """A sentence about the run as a whole."""
         self._say(text)
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(f"{self._clock()}  {text}"), soft_wrap=True)
+        self._console.print(Text(printable(f"{self._clock()}  {text}")), soft_wrap=True)
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._began:6.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -70,6 +71,8 @@ class EventKind(StrEnum):
 
 
 _KINDS = tuple(EventKind)
+_ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[0-9]{1,10})?|")
+_TOLD = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +186,9 @@ def parse_event(record: Mapping[str, Any]) -> Event:
             stream_enforced=int(record.get("stream_enforced", 0)),
             classify_flags=int(record.get("classify_flags", 0)),
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError) as error:
         raise TransportError(
-            f"The probe printed an event that cannot be read ({error!r}): {dict(record)}.",
+            f"The probe printed an event that cannot be read ({error!r}): {str(record)[:_TOLD]!r}.",
             hint="Driver, probe and harness may be of different versions: 'make -C drivers'.",
         ) from error
 
@@ -227,4 +230,6 @@ def _endpoint(record: Mapping[str, Any], which: str) -> str:
     empty = address in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
     if empty and not port:
         return ""
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(f"address {address[:60]!r}")
     return endpoint_text(address, port)

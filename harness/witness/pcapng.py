@@ -18,6 +18,7 @@ _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _OPT_END, _OPT_COMMENT = 0, 1
 _SECTION_APPLICATION, _INTERFACE_NAME, _INTERFACE_RESOLUTION, _PACKET_FLAGS = 4, 2, 9, 2
 _ETHERNET = 1
+_LONGEST_COMMENT = 0xFFF0  # the length of an option has 16 bits
 # The interface is the harness' end of the link: what comes from the guest is inbound.
 _FLAGS = {Direction.FROM_GUEST: 1, Direction.TO_GUEST: 2}
 
@@ -49,7 +50,7 @@ class PcapngWriter:
     def write(self, frame: bytes, *, nanoseconds: int, direction: Direction, comment: str) -> int:
         """Append one frame (time since 1970); returns where in the file its bytes begin."""
         at = self._offset + 28
-        options = _option(_OPT_COMMENT, comment.encode()[:65535]) if comment else b""
+        options = _option(_OPT_COMMENT, comment.encode(errors="replace")[:_LONGEST_COMMENT]) if comment else b""
         options += _option(_PACKET_FLAGS, struct.pack("<I", _FLAGS[direction])) + _option(_OPT_END, b"")
         head = struct.pack("<IIIII", 0, nanoseconds >> 32, nanoseconds & 0xFFFFFFFF, len(frame), len(frame))
         self._write(_PACKET, head + _padded(frame) + options)

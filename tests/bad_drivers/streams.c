@@ -93,6 +93,18 @@ static void go_on_inside(struct call *call)
         FwpsStreamContinue0(call->metadata->flowHandle, the_callout, FWPS_LAYER_STREAM_V4, io_of(call)->streamData->flags);
 }
 
+/* It wants more than there is; the good one does so only while more may come. */
+static void more_after_the_end(struct call *call)
+{
+    FWPS_STREAM_CALLOUT_IO_PACKET0 *io = io_of(call);
+    BOOLEAN at_the_end = (call->out->flags & (FWPS_CLASSIFY_OUT_FLAG_NO_MORE_DATA | FWPS_CLASSIFY_OUT_FLAG_BUFFER_LIMIT_REACHED)) != 0;
+    if (at_the_end ? !bad : !goes_out_with_data(call) || io->streamData->dataLength >= LONG_SEGMENT)
+        return;
+    io->streamAction = FWPS_STREAM_ACTION_NEED_MORE_DATA;
+    io->countBytesRequired = 1;
+    call->out->actionType = FWP_ACTION_NONE;
+}
+
 /* ---- injected ---- */
 static void load_handle(void)
 {
@@ -126,6 +138,54 @@ static void freed_while_injected(struct call *call)
     call->out->rights &= ~FWPS_RIGHT_ACTION_WRITE;
 }
 
+/* ---- out of band: all that goes out is blocked, and put in again from a work item ---- */
+struct put_off {
+    UINT64 flow;
+    UINT32 flags;
+    SIZE_T size;
+    NET_BUFFER_LIST *chain;
+};
+
+static void put_in(void *context)
+{
+    struct put_off *it = context;
+    if (!NT_SUCCESS(FwpsStreamInjectAsync0(stream, NULL, 0, it->flow, the_callout, FWPS_LAYER_STREAM_V4, it->flags, it->chain, it->size, injected, NULL)))
+        FwpsDiscardClonedStreamData0(it->chain, 0, FALSE);
+    ExFreePoolWithTag(it, TAG);
+}
+
+/* The bad one lets every second segment pass where it stands, once the one before has been put in. */
+static void in_and_out_of_band(struct call *call)
+{
+    FWPS_STREAM_DATA0 *data = io_of(call)->streamData;
+    struct put_off *it;
+    if (!goes_out_with_data(call))
+        return;
+    if (InterlockedIncrement(&once) % 2 == 0 && bad) {
+        wait_idle();
+        return;
+    }
+    it = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof *it, TAG);
+    if (!it)
+        return;
+    it->flow = call->metadata->flowHandle;
+    it->flags = data->flags;
+    it->size = data->dataLength;
+    if (!NT_SUCCESS(FwpsCloneStreamData0(data, NULL, NULL, 0, &it->chain))) {
+        ExFreePoolWithTag(it, TAG);
+        return;
+    }
+    call->out->actionType = FWP_ACTION_BLOCK;
+    call->out->rights &= ~FWPS_RIGHT_ACTION_WRITE;
+    later(put_in, it);
+}
+
+static void unload_out_of_band(void)
+{
+    wait_idle();
+    unload_handle();
+}
+
 const struct misdeed misdeeds_of_streams[] = {
     {.name = "W286-stream-held", AT_STREAM, .classify = hold, .unload = unload_kept},
     {.name = "W296-not-discarded", AT_STREAM, .classify = clone, .unload = unload_clone},
@@ -136,5 +196,7 @@ const struct misdeed misdeeds_of_streams[] = {
     {.name = "W289-defer-outbound", AT_STREAM, .classify = defer},
     {.name = "W289-continue-inside", AT_STREAM, .classify = go_on_inside},
     {.name = "W245-stream-freed", AT_STREAM, .load = load_handle, .classify = freed_while_injected, .unload = unload_handle},
+    {.name = "W287-more-after-the-end", AT_STREAM, .classify = more_after_the_end},
+    {.name = "W297-in-and-out-of-band", AT_STREAM, .load = load_handle, .classify = in_and_out_of_band, .unload = unload_out_of_band},
     {.name = NULL},
 };

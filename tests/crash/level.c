@@ -8,8 +8,7 @@
 
 NTSTATUS NTAPI FwpsInjectionHandleCreate0(USHORT family, ULONG flags, HANDLE *handle);
 /* Nothing in the reference guest is a virtual switch. */
-NTSTATUS NTAPI FwpsInjectvSwitchEthernetIngressAsync0(HANDLE injection, HANDLE context, UINT32 flags, void *reserved, const void *vswitch,
-                                                      UINT32 port, UINT16 nic, void *lists, void *completed, HANDLE completion);
+NTSTATUS NTAPI FwpsvSwitchEventsSubscribe0(const GUID *provider, void *context, UINT32 flags, void *reserved, const void *table, UINT32 *id);
 
 NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry);
 NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
@@ -40,7 +39,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *object, UNICODE_STRING *registry)
     KeLowerIrql(irql);
     if (KeGetCurrentIrql() != PASSIVE_LEVEL)
         return (NTSTATUS)0xE0000005;
-    if (FwpsInjectvSwitchEthernetIngressAsync0(NULL, NULL, 0, NULL, NULL, 1, 0, NULL, NULL, NULL) != (NTSTATUS)0xC0000002) /* STATUS_NOT_IMPLEMENTED */
+    if (FwpsvSwitchEventsSubscribe0(NULL, NULL, 0, NULL, NULL, NULL) != (NTSTATUS)0xC0000002) /* STATUS_NOT_IMPLEMENTED */
         return (NTSTATUS)0xE0000006;
     DbgPrint("levels are right");
     return STATUS_SUCCESS;

@@ -372,6 +372,7 @@ int main(void)
     test_injections();
     test_frame_path();
     test_lists();
+    test_vswitch();
     test_endpoints();
     test_ale();
     test_proxies();

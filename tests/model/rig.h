@@ -124,6 +124,7 @@ void test_stream_edits(void); /* stream_edits_test.c */
 void test_injections(void); /* injection_test.c */
 void test_frame_path(void); /* frames_test.c */
 void test_lists(void); /* lists_test.c */
+void test_vswitch(void); /* vswitch_test.c */
 void test_endpoints(void); /* endpoints_test.c */
 void test_ale(void); /* ale_test.c */
 void test_proxies(void); /* proxies_test.c */

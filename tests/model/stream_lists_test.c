@@ -39,7 +39,7 @@ static void test_arguments(void)
 }
 
 static uint8_t gathered[4000];
-static SIZE_T gathered_size, gathered_part;
+static SIZE_T gathered_size, gathered_part, gathered_less;
 static unsigned mdls;
 
 static void gather_all(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
@@ -60,6 +60,9 @@ static void gather_all(struct call *call, FWPS_STREAM_CALLOUT_IO_PACKET0 *io)
             mdls++;
     FwpsCopyStreamDataToBuffer0(data, gathered, sizeof gathered, &gathered_size);
     FwpsCopyStreamDataToBuffer0(data, gathered + 3500, 5, &gathered_part);
+    FWPS_STREAM_DATA0 less = *data; /* the lists hold more than is meant */
+    less.dataLength = 7;
+    FwpsCopyStreamDataToBuffer0(&less, gathered + 3600, 100, &gathered_less);
 }
 
 static void test_copy(void)
@@ -76,6 +79,8 @@ static void test_copy(void)
     EXPECT("W295 copied as far as there is", gathered_size, 3300);
     EXPECT("W295 from the offset on, across all of them", memcmp(gathered, text + 300, 3300), 0);
     EXPECT("W295 and not beyond what was asked for", gathered_part, 5);
+    EXPECT("W295 nor past dataLength, whatever the lists hold", gathered_less, 7);
+    EXPECT("W295 and nothing is written there", gathered[3607], 0);
     EXPECT("and read", stream_read(SERVER_END, text, sizeof text), TRUE);
     stream_done();
 }

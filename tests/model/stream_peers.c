@@ -31,7 +31,7 @@ struct peers *peers_of(const uint8_t *frame, size_t length, int to)
     struct peers *p = slot < PEERS && other == PEER_SERVER_PORT ? &peers[slot] : NULL;
     size_t size = v6 ? 16 : 4;
     const uint8_t *from = frame + ETHERNET + (v6 ? 8 : 12), *onto = from + size, *guest = to == LINK_PEER ? from : onto, *server = to == LINK_PEER ? onto : from;
-    BOOL whole = v6 || !(get16(frame + ETHERNET + 6) & 0x3fff);
+    BOOL whole = v6 || (frame[ETHERNET] == 0x45 && !(get16(frame + ETHERNET + 6) & 0x3fff));
     struct address a = v6 ? address_of(FAMILY_V6, guest) : address_v4(get32(guest));
     struct address b = v6 ? address_of(FAMILY_V6, server) : address_v4(get32(server));
     return p && whole && address_equal(&a, &p->guest) && address_equal(&b, &p->server) ? p : NULL;

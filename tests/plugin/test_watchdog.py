@@ -104,6 +104,16 @@ def test_each_scenario_begins_anew(world):
     assert len(world.bitten) == 1
 
 
+def test_a_person_at_the_debugger_has_all_the_time(world, monkeypatch):
+    monkeypatch.setattr("harness.plugin.watchdog._DEBUGGERS", {__name__})  # as if this test were the debugger
+
+    with world.dog.watching():
+        world.after(0)
+        world.after(100)
+
+    assert not world.bitten
+
+
 def test_it_looks_by_itself():
     bitten = threading.Event()
     dog = Watchdog(lambda: 0, lambda _hung: bitten.set(), quiet_seconds=0.01, look_seconds=0.005)

@@ -3,7 +3,8 @@
     imports.py [MODEL_BUILD_FOLDER]
 
 Wine's own modules are listed in facts/wine_kernel_exports.json. Modules that the model brings replace Wine's: their
-exports are read from the built files, or, for fwpkclnt.sys before it is built, from the model's list of names.
+exports are read from the built files. What fwpkclnt.sys exports and no part of the model implements is a stub: it says
+its name and fails. `make -C model all` builds them.
 """
 
 from __future__ import annotations
@@ -33,21 +34,34 @@ def hooked_names() -> set[str]:
     return set(re.findall(r'^    \{"(\w+)", \(void \*\)', text, re.MULTILINE))
 
 
-def main() -> None:
-    """Write the file beside this one."""
+def stubs_of_the_model(build: Path) -> set[str]:
+    """Exports of fwpkclnt.sys that fail, by the source that the build makes of them."""
+    return set(re.findall(r'model_unimplemented\("(\w+)"\)', (build / "stubs.c").read_text()))
+
+
+def imports(build: Path) -> str:
+    """What the file has to say of the modules in this folder."""
     wine = json.loads((HERE / "facts" / "wine_kernel_exports.json").read_text())["modules"]
     modules = {name: {"provided": module["implemented"], "stubs": module["stub"]} for name, module in wine.items()}
     kernel, hooked = modules["ntoskrnl.exe"], hooked_names()
     kernel["provided"] = sorted({*kernel["provided"], *(name for name in kernel["stubs"] if name in hooked)})
     kernel["stubs"] = [name for name in kernel["stubs"] if name not in hooked]
-    names = json.loads((HERE / "model" / "data" / "exports.json").read_text())["functions"]
-    modules["fwpkclnt.sys"] = {"provided": sorted(names), "stubs": []}
-    build = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "model" / "build"
+    stubs = stubs_of_the_model(build)
     for path in sorted(build.glob("*.sys")):
-        modules[path.name.lower()] = {"provided": exports_of(path), "stubs": []}
+        names = exports_of(path)
+        failing = stubs if path.name == "fwpkclnt.sys" else set()
+        modules[path.name.lower()] = {
+            "provided": [name for name in names if name not in failing],
+            "stubs": [name for name in names if name in failing],
+        }
     about = "What a driver may import in the reference guest. Made by imports.py; do not edit."
-    text = json.dumps({"about": about, "guest": "reference", "modules": modules}, indent=0, sort_keys=True)
-    (HERE / "imports.json").write_text(text + "\n")
+    return json.dumps({"about": about, "guest": "reference", "modules": modules}, indent=0, sort_keys=True) + "\n"
+
+
+def main() -> None:
+    """Write the file beside this one."""
+    build = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "model" / "build"
+    (HERE / "imports.json").write_text(imports(build))
 
 
 if __name__ == "__main__":
