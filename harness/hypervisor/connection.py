@@ -17,7 +17,7 @@ from harness.waiting import Deadline, wait_for
 
 # A daemon that says nothing for a minute is gone; a busy host may well hold one up for some seconds.
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 10, 6
-_RESTART_SECONDS = 20.0
+_RESTART_SECONDS = 60.0  # it asks QEMU what it can do, which takes a busy host its time
 
 _answered: set[str] = set()  # daemons that this process has talked to: one that is silent now may be starting anew
 _event_loop_lock = threading.Lock()  # guards _event_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -108,7 +109,10 @@ class Ledger:
                 code = self._refused.exit_code
             self._results.end(code)
             self._results.close()
-            write_junit(self._out / "junit.xml", attempts, self._facts)
+            with suppress(OSError) if self._results.broken else nullcontext():
+                write_junit(self._out / "junit.xml", attempts, self._facts)
+            if self._results.broken is not None:
+                self._refused, code = self._refused or self._results.broken, code or self._results.broken.exit_code
             self._past.keep(self._results.path, self.view.tell)
             self.view.summary(attempts, str(self._facts["guest"]), str(self._out), self._refused)
             return code

@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class ResultsWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.attempts: list[Attempt] = []
+        self.broken: HostError | None = None
+        """Why not all is written: the disk was full in the middle, say; what came behind is not in the file."""
         self._lock = threading.Lock()  # one line at a time
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +98,21 @@ class ResultsWriter:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # what is still held back was lost before
+            self._file.close()
 
     def _write(self, record: dict[str, object]) -> None:
         with self._lock:
-            self._file.write(json.dumps(record, default=str) + "\n")
-            self._file.flush()
+            if self.broken is not None:
+                return  # behind half a line nothing could be read
+            try:
+                self._file.write(json.dumps(record, default=str) + "\n")
+                self._file.flush()
+            except OSError as error:
+                self.broken = HostError(
+                    f"Results could no longer be written to '{self.path}': {error.strerror}.",
+                    hint="What is missing there is in the terminal alone. Give a folder with more room with --out.",
+                )
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

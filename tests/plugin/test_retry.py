@@ -197,3 +197,18 @@ def test_fresh_says_nothing_of_the_machine_after_a_loss(pytester: pytest.Pyteste
     ran = Ran(pytester, LOSES_ONCE + ANOTHER, "--fresh", "session")
 
     assert ran.calls == ["fresh", "renew", "tidy"]
+
+
+def test_results_that_find_no_room_end_with_code_3_and_a_sentence(pytester: pytest.Pytester) -> None:
+    pytester.syspathinsert(Path(__file__).parent)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(HEAD + ANOTHER)
+    out = pytester.mkdir("results")
+    (out / "results.jsonl").symlink_to("/dev/full")
+
+    result = pytester.runpytest("--out", str(out))
+
+    said = result.stdout.str()
+    assert result.ret == 3
+    assert "error: Results could no longer be written" in said
+    assert "INTERNALERROR" not in said

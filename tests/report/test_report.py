@@ -88,6 +88,20 @@ def test_a_folder_that_cannot_be_written_is_a_host_error(tmp_path: Path) -> None
         ResultsWriter(tmp_path / "file" / "results.jsonl")
 
 
+def test_a_disk_that_becomes_full_is_told_and_leaves_whole_records(tmp_path: Path) -> None:
+    """/dev/full takes what is opened and refuses what is written."""
+    (tmp_path / "results.jsonl").symlink_to("/dev/full")
+    writer = ResultsWriter(tmp_path / "results.jsonl")
+    writer.start("a")
+    writer.result(attempt(Outcome.PASS))
+    writer.close()
+
+    assert writer.broken is not None
+    assert "could no longer be written" in writer.broken.message
+    assert "No space left on device" in writer.broken.message
+    assert len(writer.attempts) == 1
+
+
 def attempt(outcome: Outcome, message: str = "", number: int = 1, name: str = "a") -> Attempt:
     return Attempt(
         scenario=f"scenarios/redirect/test_x.py::test_{name}",
