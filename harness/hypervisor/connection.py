@@ -42,12 +42,17 @@ def connect(uri: str | None = None, *, deadline: Deadline | None = None) -> libv
     try:
         connection = _open(uri)
     except libvirt.libvirtError as error:
-        if _daemon_is_ours_to_start(uri, error):
-            start_daemons()
-        elif not (uri in _answered and _is_silent(error)):
+        ours = _daemon_is_ours_to_start(uri, error)
+        if not ours and not (uri in _answered and _is_silent(error)):
             raise _explain(uri, error) from error
+
+        def attempt() -> libvirt.virConnect | None:
+            if ours:
+                start_daemons()  # again and again: one that is just ending seems to run
+            return _open_or_none(uri)
+
         wait = deadline or Deadline(_RESTART_SECONDS)
-        connection = wait_for(lambda: _open_or_none(uri), wait, f"libvirtd to answer at {uri}")
+        connection = wait_for(attempt, wait, f"libvirtd to answer at {uri}")
     _answered.add(uri)
     with suppress(libvirt.libvirtError):  # drivers of libvirt without a daemon have nobody to ask
         connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_TRIES)
@@ -189,7 +194,7 @@ def _explain(uri: str, error: libvirt.libvirtError) -> HostError:
 def _runs(pid_file: Path, name: str) -> bool:
     try:
         pid = int(pid_file.read_text())
-        return name in Path(f"/proc/{pid}/comm").read_text()
+        return name in Path(f"/proc/{pid}/cmdline").read_text()  # empty of one that ended and was not waited for
     except (OSError, ValueError):
         return False
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import libvirt
@@ -160,3 +163,16 @@ def test_the_kvm_node_gets_udevs_mode_only_where_no_udev_runs(tmp_path, monkeypa
     connection.give_kvm_its_group(node, udev)
     assert node.stat().st_mode & 0o777 == (0o660 if owned_by_root else 0o600)
     assert owners == ([(0, 107)] if owned_by_root else [])
+
+
+def test_a_daemon_that_has_ended_and_was_not_waited_for_does_not_run(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "input()", "libvirtd"], stdin=subprocess.PIPE)
+    record = tmp_path / "libvirtd.pid"
+    record.write_text(str(child.pid))
+    assert connection._runs(record, "libvirtd")
+
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    assert not connection._runs(record, "libvirtd")
+    child.wait()
