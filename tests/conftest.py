@@ -23,14 +23,6 @@ hypothesis.settings.load_profile("any-host")
 os.environ["WFP_HIL_HISTORY"] = "off"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (-n) with --dist loadgroup: files stay together, and what boots machines waits for its like."""
-    for item in items:
-        machines = item.get_closest_marker("vm") is not None
-        item.add_marker(pytest.mark.xdist_group("machines" if machines else item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
     """Wine with a prefix that is thrown away."""
