@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_clean_takes_away_what_a_killed_run_left(tmp_path: Path) -> None:
 
     done = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
 
-    assert "1 thing removed" in done.stdout or "2 things removed" in done.stdout, done.stdout
+    assert re.search(r"\d+ things? removed", done.stdout), done.stdout  # of as many machines as it had begun
     nothing_is_left()
     again = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
     assert again.stdout == "clean: nothing was left behind\n"
@@ -181,6 +182,9 @@ def test_a_driver_that_fails_to_start_ends_with_code_1_and_its_status(tmp_path: 
 
 
 def _mine(pid: int) -> list[str]:
+    """The folders of a run's machines: each of several belongs to a worker, a child of the run."""
     folder = leftovers.state_root()
     records = (path for path in folder.glob("wfp-hil-*/owner.json"))
-    return [path.parent.name for path in records if f'"pid": {pid},' in path.read_text()]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    owners = [f'"pid": {number},' for number in (pid, *children)]
+    return [path.parent.name for path in records if any(owner in path.read_text() for owner in owners)]

@@ -10,6 +10,8 @@ from harness.errors import HarnessError, MachineLost
 from harness.guest import Guest
 from harness.hypervisor import Condition, Machine
 
+_CUT_SECONDS = 30.0
+
 
 class CrashCut:
     """Cuts a guest off, until it is put back, when its machine tells of a panic; in a thread: events must not block."""
@@ -23,7 +25,7 @@ class CrashCut:
         """If connections are being cut, come back when they are."""
         cutting, self._cutting = self._cutting, None
         if cutting is not None:
-            cutting.join()
+            cutting.join(_CUT_SECONDS)
 
     def _begin(self, _lost: MachineLost) -> None:
         if self._machine.condition is Condition.PANICKED:
