@@ -363,12 +363,15 @@ static DWORD WINAPI watchdog(void *unused)
     return 0;
 }
 
+static BOOL with_streams = TRUE;
+
 static void check_the_end(void)
 {
     flows_end_all("the end");
     for (unsigned n = 0; n <= DRIVERS; n++)
         FwpmFilterDeleteById0(engine, lasting[n]);
-    streams_end();
+    if (with_streams)
+        streams_end();
     FwpmEngineClose0(engine);
     for (unsigned n = 0; n < DRIVERS; n++) {
         unregister_one(n);
@@ -395,10 +398,12 @@ int main(int argc, char **argv)
 {
     static const uint8_t mac[6] = {2, 2, 2, 2, 2, 2};
     static const LPTHREAD_START_ROUTINE work[] = {changer, resetter, injector, resumer, sender, sender, sender, streams_change, streams_drive};
-    enum { WORKERS = sizeof work / sizeof work[0], THREADS = WORKERS + TALKERS };
-    HANDLE threads[THREADS];
+    enum { ALL = sizeof work / sizeof work[0], STREAM_WORKERS = 2 };
+    HANDLE threads[ALL + TALKERS];
     UINT32 ids;
     unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 5, seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
+    with_streams = argc <= 3 || strcmp(argv[3], "packets") != 0; /* whether streams are edited meanwhile */
+    unsigned workers = with_streams ? ALL : ALL - STREAM_WORKERS, talkers = with_streams ? TALKERS : 0;
     linux_console_path = "/dev/null";
     AddVectoredExceptionHandler(1, on_exception);
     memcpy(wire.guest_mac, mac, 6);
@@ -421,24 +426,27 @@ int main(int argc, char **argv)
     FwpsCalloutRegister1(&engine, &pending, &ids);
     add_callout(799, LAYER_ALE_AUTH_CONNECT_V4, &ids);
     add_filter(LAYER_ALE_AUTH_CONNECT_V4, 100, ACTION_CALLOUT_TERMINATING, 799, 1, 0, &lasting[DRIVERS]);
-    streams_begin();
+    if (with_streams)
+        streams_begin();
     CloseHandle(CreateThread(NULL, 0, watchdog, NULL, 0, NULL));
-    for (unsigned i = 0; i < WORKERS; i++)
+    for (unsigned i = 0; i < workers; i++)
         threads[i] = CreateThread(NULL, 0, work[i], (void *)(uintptr_t)((seed * 31 + i + 1) * 2654435761u | 1), 0, NULL);
-    for (unsigned i = 0; i < TALKERS; i++)
-        threads[WORKERS + i] = CreateThread(NULL, 0, streams_talk, (void *)(uintptr_t)i, 0, NULL);
+    for (unsigned i = 0; i < talkers; i++)
+        threads[workers + i] = CreateThread(NULL, 0, streams_talk, (void *)(uintptr_t)i, 0, NULL);
     Sleep(seconds * 1000);
     stop = 1;
-    if (WaitForMultipleObjects(THREADS, threads, TRUE, HANG_SECONDS * 1000) >= WAIT_OBJECT_0 + THREADS)
+    if (WaitForMultipleObjects(workers + talkers, threads, TRUE, HANG_SECONDS * 1000) >= WAIT_OBJECT_0 + workers + talkers)
         broken("a thread does not end", 0);
     resume_all();
-    streams_stopped();
+    if (with_streams)
+        streams_stopped();
     FwpsCalloutUnregisterById0(ids);
     check_the_end();
     printf("%llu conversations, %llu rounds of changes, %llu filters, %llu answers of BUSY, %llu contexts deleted, %llu injections, %llu put off, %llu classifies, %llu misuses told",
            (unsigned long long)packets, (unsigned long long)rounds, (unsigned long long)filters_added, (unsigned long long)busy_answers, (unsigned long long)contexts_gone,
            (unsigned long long)completed, (unsigned long long)put_off, (unsigned long long)stats.classifies, (unsigned long long)stats.lint);
-    streams_figures();
+    if (with_streams)
+        streams_figures();
     printf("\n");
     return 0;
 }
