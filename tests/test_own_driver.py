@@ -70,7 +70,7 @@ def test_a_driver_without_the_control_interface_is_run_by_its_own_scenarios(port
 
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     results = [record for record in records if record["record"] == "result"]
-    assert [(r["outcome"], r["message"]) for r in results] == [
+    assert sorted((r["outcome"], r["message"]) for r in results) == [  # machines end theirs in any order
         ("PASS", ""),
         ("PASS", ""),
         ("PASS", ""),

@@ -181,21 +181,16 @@ class SftpTransport:
                 return work()
             except AuthenticationFailed:
                 raise
-            except (EOFError, TimeoutError, paramiko.SSHException, ConnectionError, _Cut) as cut:
+            except (EOFError, OSError, paramiko.SSHException, _Cut) as error:
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                if not _is_cut(error):
+                    raise TransportError(f"SFTP failed while {doing}: {reason}.") from error
                 self.disconnect()
                 if is_last:
                     raise TransportError(
-                        f"The SFTP connection to 127.0.0.1:{self._port} was cut twice while {doing}"
-                        f" ({str(cut) or type(cut).__name__})."
-                    ) from cut
+                        f"The SFTP connection to 127.0.0.1:{self._port} was cut twice while {doing} ({reason})."
+                    ) from error
                 note("SFTP connection cut, resuming", doing=doing)
-            except OSError as error:
-                if str(error) == "Socket is closed":  # paramiko's word for a connection that went away
-                    self.disconnect()
-                    if not is_last:
-                        continue
-                reason = error.strerror or str(error) or type(error).__name__
-                raise TransportError(f"SFTP failed while {doing}: {reason}.") from error
         raise AssertionError("the loop returns or raises")
 
     def _send(self, content: bytes, partial: str, progress: ProgressCallback | None) -> None:
@@ -266,6 +261,13 @@ def _expect_hash(remote: str, *, found: str, wanted: str) -> None:
             f"'{remote}' arrived in the guest with SHA-256 {found[:16]}…, wanted {wanted[:16]}….",
             hint="The guest's disk may be full or damaged.",
         )
+
+
+def _is_cut(error: Exception) -> bool:
+    """Whether the connection went away; an OSError may also be the server's refusal of what was asked."""
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
+        return str(error) == "Socket is closed"  # paramiko's word, of a plain OSError
+    return True
 
 
 class _Cut(Exception):

@@ -10,6 +10,8 @@ _PROCESSES_MAX, _THREADS_MAX, _FRAMES_MAX = 16, 256, 64
 # driver's own begin in ntdll.dll and kernel32.dll, and may wait in the driver for as long as it is loaded.
 _CALLERS = frozenset({"fwpkclnt.sys", "ndis.sys", "ntoskrnl.exe"})
 
+_RUNNING = "R"  # of /proc/PID/stat
+
 Namer = Callable[[str, int], str]
 """What is at an offset of a module: 'classify at classify.c:54', or nothing."""
 
@@ -63,7 +65,7 @@ class Stuck:
     """A thread that was inside one and the same call of the driver at both looks."""
 
     thread: Thread
-    turns: bool  # it used the processor in between, as a loop does
+    turns: bool  # it ran or was ready to run at both looks, as a loop is
 
     def tell(self, name: Namer) -> str:
         """One sentence."""
@@ -89,7 +91,8 @@ def find_stuck(before: Sequence[Process], after: Sequence[Process], driver: str)
             entry, was = thread.entry_of(driver), first.entry_of(driver) if first is not None else None
             # The same call: its frame lies at the same place, whatever the driver called from there.
             if first and entry and was and entry.stack_pointer == was.stack_pointer:
-                found.append(Stuck(thread, turns=thread.ticks > first.ticks or not thread.native))
+                # Not by its ticks: being looked at costs a waiting thread a tick as well.
+                found.append(Stuck(thread, turns=first.state == thread.state == _RUNNING))
     return found
 
 

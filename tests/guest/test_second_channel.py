@@ -227,8 +227,8 @@ CLASSIFY = [
 WORKER = [frame("ntoskrnl.exe", 1, 100), frame("x.sys", 0x3000, 200), frame("ntdll.dll", 5, 300)]
 
 
-def thread(tid, frames, ticks=0, native="libc.so.6+0x1"):
-    return {"tid": tid, "name": "t", "state": "S", "ticks": ticks, "native": native, "frames": frames}
+def thread(tid, frames, ticks=0, native="libc.so.6+0x1", state="S"):
+    return {"tid": tid, "name": "t", "state": state, "ticks": ticks, "native": native, "frames": frames}
 
 
 def test_a_thread_in_the_same_call_of_the_driver_twice_is_stuck():
@@ -245,9 +245,16 @@ def test_a_thread_in_the_same_call_of_the_driver_twice_is_stuck():
 
 
 def test_a_loop_turns():
-    turning = thread(1, CLASSIFY[1:], ticks=40, native=None)
+    turning = thread(1, CLASSIFY[1:], native=None, state="R")
 
-    assert find_stuck(stacks(thread(1, CLASSIFY[1:], native=None)), stacks(turning), "x.sys")[0].turns
+    assert find_stuck(stacks(turning), stacks(turning), "x.sys")[0].turns
+
+
+@pytest.mark.parametrize(("before", "after"), [("S", "S"), ("R", "S"), ("S", "R")])
+def test_a_waiting_thread_that_a_look_woke_does_not_turn(before, after):
+    first, second = thread(1, CLASSIFY, state=before), thread(1, CLASSIFY, ticks=1, state=after)
+
+    assert not find_stuck(stacks(first), stacks(second), "x.sys")[0].turns
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import threading
+from unittest.mock import Mock
 
 import paramiko
 import pytest
@@ -241,6 +242,14 @@ def test_a_second_cut_fails_and_leaves_nothing(files, server, big):
         files.put(big, "/x.sys")
 
     assert names(server) == []
+
+
+def test_a_connection_that_paramiko_finds_closed_is_a_cut_like_any_other(files, server, big, monkeypatch):
+    monkeypatch.setattr(paramiko.SFTPFile, "write", Mock(side_effect=OSError("Socket is closed")))
+
+    with pytest.raises(TransportError, match=r"was cut twice while sending 'big\.sys' \(Socket is closed\)"):
+        files.put(big, "/x.sys")
+    assert server.connects == 3, "the second attempt's and that of the clearing up"
 
 
 def test_damage_on_the_way_is_found_and_leaves_the_old_file(files, server, big):
