@@ -45,13 +45,12 @@ class CrashDriver:
         """Put it into the guest; it is not started yet."""
         package = load_package(build_all()[DRIVER_NAME])
         if guest.kind.name == "windows":
-            service = deploy(guest, package)  # signed, and as a package
+            service = deploy(guest, package, quick=True)  # signed, and as a package
         else:
             path = rf"{WORK_FOLDER}\{DRIVER_NAME}"
             guest.upload(package.path, path)
             service = DriverService(guest, package.service, path, quick=True)
             service.create()
-        service.quick = True
         return cls(guest, service)
 
     def start(self, wish: Wish) -> None:

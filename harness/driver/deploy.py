@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from harness.driver.build import certificate_folder
 from harness.driver.package import DriverPackage
 from harness.driver.sign import make_certificate, sign
 from harness.errors import DeployError, DriverStartError
 from harness.guest import CommandResult, Guest, ProbeError
-from harness.guest.session import PROBE_PATH, WORK_FOLDER
+from harness.guest.session import WORK_FOLDER
 from harness.ownership import temporary_folder
 from harness.steps import note, step
 from harness.waiting import Deadline, NotYet, wait_for
@@ -96,7 +97,7 @@ class DriverService:
 
         Raises DeployError.
         """
-        code, said = self._act("create")
+        code, said, _ = self._act("create")
         if code not in (0, ALREADY_EXISTS):
             raise self._refused("created", code, said)
 
@@ -107,34 +108,35 @@ class DriverService:
         """
         mark = self._serial_size()
         with step("start the driver", service=self.name):
-            code, said = self._act("start")
+            code, said, state = self._act("start")
             if code not in (0, ALREADY_RUNNING):
                 raise self._not_started(code, said, mark)
-            state = self._settled(ServiceState.START_PENDING)
+            state = self._settled(state, ServiceState.START_PENDING)
             if state is not ServiceState.RUNNING:
                 raise self._not_started(0, f"the service is {state}", mark)
             confirm, self.confirm = self.confirm, None
             if confirm is not None:
                 confirm()
 
-    def stop(self) -> None:
-        """Unload the driver; comes back when it is unloaded. One that does not run is no error.
+    def stop(self) -> bool:
+        """Unload the driver; comes back when it is unloaded. False for one that did not run, which is no error.
 
         Raises DeployError when the driver does not unload.
         """
         with step("stop the driver", service=self.name):
-            code, said = self._act("stop")
+            code, said, state = self._act("stop")
             if code in (NOT_RUNNING, NO_SUCH_SERVICE):
-                return
+                return False
             if code != 0:
                 raise self._refused("stopped", code, said)
-            state = self._settled(ServiceState.STOP_PENDING, ServiceState.RUNNING)
+            state = self._settled(state, ServiceState.STOP_PENDING, ServiceState.RUNNING)
             if state not in (ServiceState.STOPPED, ServiceState.ABSENT):
                 raise DeployError(f"The driver '{self.name}' did not unload: its service is {state}.")
+            return True
 
     def delete(self) -> None:
         """Delete the service; one that does not exist, or goes with its last handle, is no error."""
-        code, said = self._act("delete")
+        code, said, _ = self._act("delete")
         if code not in (0, NO_SUCH_SERVICE, MARKED_FOR_DELETE):
             raise self._refused("deleted", code, said)
 
@@ -158,8 +160,7 @@ class DriverService:
                 if error.code == NO_SUCH_SERVICE:
                     return ServiceState.ABSENT
                 raise
-            state = reply["state"]
-            return _STATES[state] if isinstance(state, int) else ServiceState(str(state).upper())
+            return _state_in(reply)
         done = self._sc(f"query {self.name}")
         if _error_of(done) == NO_SUCH_SERVICE:
             return ServiceState.ABSENT
@@ -174,25 +175,30 @@ class DriverService:
             )
         return _STATES.get(int(found.group(1)), ServiceState.STOPPED)
 
-    def _act(self, action: str) -> tuple[int, str]:
-        """Win32 error (0: done) and what was said."""
+    def _act(self, action: str) -> tuple[int, str, ServiceState | None]:
+        """Win32 error (0: done), what was said, and the state behind it where it is known."""
         if self.quick:
             path = self.path if action == "create" else None
             try:
-                self.guest.probe().request("service", seconds=_SC_SECONDS, action=action, name=self.name, path=path)
+                reply = self.guest.probe().request(
+                    "service", seconds=_SC_SECONDS, action=action, name=self.name, path=path
+                )
             except ProbeError as error:
-                return error.code or 1, error.message
-            return 0, ""
+                return error.code or 1, error.message, None
+            return 0, "", _state_in(reply) if "state" in reply else None
         words = f"{action} {self.name}"
         if action == "create":
             words += f' binPath= "{self.path}" type= kernel start= demand group= {_LOAD_ORDER_GROUP}'
         done = self._sc(words)
-        return _error_of(done), (done.stdout.strip() or done.stderr.strip())
+        return _error_of(done), (done.stdout.strip() or done.stderr.strip()), None
 
     def _sc(self, words: str) -> CommandResult:
         return self.guest.run(f"sc.exe {words}", deadline=Deadline(_SC_SECONDS), skip_cmd_shell=True)
 
-    def _settled(self, *passing: ServiceState) -> ServiceState:
+    def _settled(self, known: ServiceState | None, *passing: ServiceState) -> ServiceState:
+        if known is not None and known not in passing:
+            return known
+
         def check() -> ServiceState:
             state = self.state()
             if state in passing:
@@ -236,21 +242,21 @@ class DriverService:
 
 
 def deploy(
-    guest: Guest, package: DriverPackage, *, probe: Path | None = None, serial_log: Path | None = None
+    guest: Guest, package: DriverPackage, *, quick: bool = False, serial_log: Path | None = None
 ) -> DriverService:
-    r"""Upload a driver (and the probe) to C:\wfp-hil and make its service; it is not started yet.
+    r"""Upload a driver to C:\wfp-hil and make its service, `quick` by the running probe; it is not started yet.
 
     Raises DeployError, TransportError.
     """
     with step("deploy the driver", driver=package.path.name):
-        if probe is not None:
-            guest.upload(probe, PROBE_PATH)
         if guest.kind.name == "windows":
-            return _deploy_package(guest, package, serial_log)
+            service = _deploy_package(guest, package, serial_log)
+            service.quick = quick
+            return service
         remote = rf"{WORK_FOLDER}\{package.service}.sys"
         with _signed(package) as local:
             guest.upload(local, remote)
-        service = DriverService(guest=guest, name=package.service, path=remote, serial_log=serial_log)
+        service = DriverService(guest, package.service, remote, quick=quick, serial_log=serial_log)
         service.create()
     return service
 
@@ -276,6 +282,11 @@ def _signed(package: DriverPackage) -> Iterator[Path]:
     note(f"'{package.path.name}' is not signed: a copy signed with this checkout's test certificate is deployed.")
     with temporary_folder("signed") as folder:
         yield sign(package.path, folder / package.path.name, make_certificate(certificate_folder()))
+
+
+def _state_in(reply: dict[str, Any]) -> ServiceState:
+    state = reply["state"]
+    return _STATES[state] if isinstance(state, int) else ServiceState(str(state).upper())
 
 
 def _error_of(done: CommandResult) -> int:

@@ -65,6 +65,7 @@ class DomainSpec:
     memory_mib: int | None = None  # the profile's if not given
     keep_tpm: bool = False
     second_channel: Path | None = None  # the UNIX socket that QEMU listens at for the second serial port
+    io_uring: bool = False  # for the disk; QEMU's own threads otherwise
     tsc_khz: int | None = None  # rate of the host's time stamp counter, where it is known
 
 
@@ -158,8 +159,7 @@ def _devices(spec: DomainSpec) -> etree._Element:
     devices = _E.devices(
         _E.emulator(str(spec.emulator)),
         _E.disk(
-            # The overlay is thrown away with the machine, so nothing is gained by flushing it.
-            _E.driver(name="qemu", type="qcow2", cache="unsafe", discard="unmap"),
+            platform_xml.overlay_driver(io_uring=spec.io_uring),
             _E.source(file=str(spec.disk)),
             _E.target(dev="vda", bus="virtio"),
             type="file",
@@ -181,7 +181,7 @@ def _devices_with_firmware(spec: DomainSpec) -> etree._Element:
     machine, kvm = spec.profile.machine, spec.accelerator.kind == "kvm"
     return _E.devices(
         _E.emulator(str(spec.emulator)),
-        platform_xml.boot_disk(spec.disk, machine.disk_bus),
+        platform_xml.boot_disk(spec.disk, machine.disk_bus, io_uring=spec.io_uring),
         *platform_xml.media(spec.cdroms),
         *platform_xml.controllers(machine),
         *(_interface(index, nic, offloads=False) for index, nic in enumerate(spec.nics)),

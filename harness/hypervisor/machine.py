@@ -19,6 +19,7 @@ from harness.hypervisor import accelerator as accelerators
 from harness.hypervisor import warm
 from harness.hypervisor.connection import connect, machine_error, qemu_log, refusal_text
 from harness.hypervisor.console import Console
+from harness.hypervisor.disk_io import has_io_uring
 from harness.hypervisor.domain_xml import DomainSpec, NicSpec, has_second_channel, render_domain
 from harness.hypervisor.firmware import find_firmware, make_nvram, place_tpm, share_tpm_authority
 from harness.hypervisor.monitor import Monitor
@@ -455,6 +456,7 @@ class Machine:
             nics=[replace(nic, link_port=1) for nic in self.nics],
             owner=Owner(pid=0, started=0, host_boot=""),
             nvram=Path("/nvram"),
+            io_uring=has_io_uring(),
             tsc_khz=tsc_khz(),
         )
         return warm.find_state(
@@ -483,6 +485,7 @@ class Machine:
                 cdroms=self.setup.cdroms if self.setup else (),
                 memory_mib=self.setup.memory_mib if self.setup else None,
                 keep_tpm=self.setup is not None,
+                io_uring=has_io_uring(),
                 tsc_khz=tsc_khz(),
             )
         )

@@ -41,6 +41,7 @@ from harness.guest import Guest, ProbeClient, ProbeError, open_guest
 from harness.guest.channel_agent import install
 from harness.guest.restart import restart
 from harness.guest.second_channel import SecondChannel
+from harness.guest.session import PROBE_PATH
 from harness.guest.state_xml import render_state
 from harness.hypervisor import Condition, Machine, Way, nic_mac
 from harness.images import Image, ensure
@@ -307,10 +308,8 @@ class GuestBench:
     def unload(self) -> None:
         """Stop the driver; what it has left behind is on the serial console then."""
         mark = self.serial_size()
-        if not self.driver_runs():
-            return
-        self.service.stop()
-        self.machine.serial.wait_for(_UNLOADED, Deadline(_ANSWER_SECONDS), since=mark, check=self.check)
+        if self.service.stop():
+            self.machine.serial.wait_for(_UNLOADED, Deadline(_ANSWER_SECONDS), since=mark, check=self.check)
 
     def save_state(self, file: Path) -> None:
         """After a failure: write what the guest's filter engine holds, as XML; a note when it cannot be had."""
@@ -429,14 +428,15 @@ class GuestBench:
             verifier = VerifierProfile(self.options.verifier) if self.options.verifier else None
             if verifier is not None:
                 set_verifier(self.guest, verifier, self.package.path.name, reboot=self._reboot)
-            self.service = deploy(self.guest, self.package, probe=self._probe_path, serial_log=self.serial_log)
+            self.guest.upload(self._probe_path, PROBE_PATH)
+            self.probe = self.guest.probe()  # before the driver: it starts a service sooner than sc.exe
+            self.service = deploy(self.guest, self.package, quick=True, serial_log=self.serial_log)
             self.service.start()
             if verifier is not None:
                 confirm_active(self.guest, verifier, self.package.path.name)
         else:
             self.service.guest = self.guest
-        self.probe = self.guest.probe()
-        self.service.quick = True
+            self.probe = self.guest.probe()
         self.control = self._find_control()
         self._empty_ring()
         self.facts["control"] = "wfpcallout" if self.control is not None else "none"

@@ -57,9 +57,9 @@ def service(guest):
 def test_deploy_uploads_and_creates_the_service(guest, tmp_path):
     package = DriverPackage(path=tmp_path / "x.sys", service="x", imports={}, is_signed=True, checksum_ok=True)
 
-    made = deploy(guest, package, probe=tmp_path / "wfpprobe.exe")
+    made = deploy(guest, package)
 
-    assert guest.uploads == [("wfpprobe.exe", r"C:\wfp-hil\wfpprobe.exe"), ("x.sys", r"C:\wfp-hil\x.sys")]
+    assert guest.uploads == [("x.sys", r"C:\wfp-hil\x.sys")]
     created = r'sc.exe create x binPath= "C:\wfp-hil\x.sys" type= kernel start= demand group= NetworkProvider'
     assert guest.commands == [created]
     assert made.name == "x"
@@ -142,9 +142,9 @@ def test_an_unsigned_driver_gets_a_hint(service, guest):
 
 def test_stop_of_what_does_not_run_is_no_error(service, guest):
     guest.says["stop"] = (1062, "[SC] ControlService FAILED 1062:")
-    service.stop()
+    assert not service.stop()
     guest.says["stop"] = ABSENT
-    service.stop()
+    assert not service.stop()
     guest.says["delete"] = ABSENT
     service.delete()
 
@@ -165,11 +165,28 @@ def test_state_of_a_service(service, guest):
 
 def test_the_quick_way_goes_through_the_probe(service, guest, fake):
     service.quick = True
-    fake.answers["service"] = [{"state": "running"}, {"state": "running"}]
+    fake.answers["service"] = [{"state": "running"}]
     service.start()
 
     assert not guest.commands
-    assert [request["action"] for request in fake.requests] == ["start", "query"]
+    assert [request["action"] for request in fake.requests] == ["start"]
+
+
+def test_the_quick_way_waits_for_a_service_that_the_probe_left_pending(service, fake):
+    service.quick = True
+    fake.answers["service"] = [{"state": "stop_pending"}, {"state": "stop_pending"}, {"state": "stopped"}]
+
+    assert service.stop()
+    assert [request["action"] for request in fake.requests] == ["stop", "query", "query"]
+
+
+def test_a_probe_that_made_the_service_is_all_that_is_asked(guest, fake, tmp_path):
+    fake.answers["service"] = {"state": "stopped"}
+    package = DriverPackage(path=tmp_path / "x.sys", service="x", imports={}, is_signed=True, checksum_ok=True)
+
+    assert deploy(guest, package, quick=True).quick
+    assert not guest.commands
+    assert [(request["action"], request["path"]) for request in fake.requests] == [("create", r"C:\wfp-hil\x.sys")]
 
 
 def test_the_quick_way_has_the_same_errors(service, fake):

@@ -60,6 +60,15 @@ def test_only_an_emulated_guest_is_told_the_rate_of_the_hosts_counter(spec, acce
     assert (" tsc_early_khz=2445430</cmdline>" in rendered) is told
 
 
+@pytest.mark.parametrize("profile", ["reference", "windows-11"])
+@pytest.mark.parametrize(("io_uring", "io"), [(True, ["io_uring"]), (False, [])])
+def test_the_overlay_is_read_by_io_uring_where_the_host_has_it(spec, profile, io_uring, io):
+    nvram = None if profile == "reference" else Path("/cache/state/m/nvram.fd")
+    spec = replace(spec, profile=load_profile(profile), nvram=nvram, io_uring=io_uring)
+
+    assert etree.fromstring(render_domain(spec)).xpath("//disk[@device='disk']/driver/@io") == io
+
+
 @pytest.mark.parametrize("model", ["e1000e", "igb", "rtl8139", "virtio-net-pci"])
 @pytest.mark.parametrize("accelerator", [TCG, KVM])
 def test_every_combination_is_what_the_schema_allows(spec, model, accelerator):

@@ -53,7 +53,7 @@ def prepare(**given: Any) -> None:
     bench: Any = object.__new__(GuestBench)
     bench.options = options(**given)
     bench.package = SimpleNamespace(path=Path("x.sys"))
-    bench.guest = SimpleNamespace(probe=SimpleNamespace)
+    bench.guest = SimpleNamespace(probe=SimpleNamespace, upload=lambda *_what: None)
     bench.stations, bench.far = SimpleNamespace(ping=lambda deadline: None), None
     bench._probe_path, bench.facts = Path("p.exe"), {}
     bench.serial_log = Path("serial.log")
