@@ -110,7 +110,7 @@ def test_a_libvirt_that_refuses(call, monkeypatch):
     sentences(said)
 
 
-@pytest.mark.parametrize("words", [["--nic", "e1000"], ["--fresh", "never"]])
+@pytest.mark.parametrize("words", [["--nic", "e1000"], ["--fresh", "never"], ["--vcpus", "0"]])
 def test_an_option_with_a_value_that_it_does_not_know(call, words):
     code, said = call("run", *words)
     assert code == 2

@@ -29,6 +29,9 @@ def run(
         Path | None, typer.Option(help="The .sys under test; our own callout driver if not given.")
     ] = None,
     nic: Annotated[NicModel | None, typer.Option(help="Model of the test NIC; the profile's if not given.")] = None,
+    vcpus: Annotated[
+        int | None, typer.Option(help="Processors of the guest, 1 to 64; the profile's if not given.")
+    ] = None,
     fresh: Annotated[
         Literal["test", "module", "session"] | None, typer.Option(help="How often the guest is reverted.")
     ] = None,
@@ -69,7 +72,7 @@ def run(
     from harness.plugin.remembering import find_known_issues
 
     # What was mistyped should cost no time: first all that can be known without a guest.
-    profile = load_profile(guest)
+    profile = load_profile(guest).with_vcpus(vcpus)
     if driver is not None:
         load_package_for(driver, profile.folder)
     find_known_issues(None if known_issues is None else str(known_issues))
@@ -83,6 +86,7 @@ def run(
     for option, value in (
         ("--driver", driver),
         ("--nic", nic),
+        ("--vcpus", vcpus),
         ("--fresh", fresh),
         ("--verifier", verifier),
         ("--contract", contract),

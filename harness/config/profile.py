@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.config.directories import profiles_root
 from harness.config.install import InstallSettings
+from harness.errors import UsageError
 
 NicModel = Literal["e1000e", "igb", "rtl8139", "virtio-net-pci"]
+_VCPUS_MOST = 64
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -31,7 +33,7 @@ class MachineSettings(_Section):
     """The virtual hardware."""
 
     memory_mib: int = Field(ge=16, le=65536)
-    vcpus: int = Field(ge=1, le=64)
+    vcpus: int = Field(ge=1, le=_VCPUS_MOST)
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     video: Literal["none", "vga"] = "none"
     nics: tuple[NicModel, ...] = Field(default=("e1000e",), min_length=1, max_length=8)
@@ -118,3 +120,14 @@ class Profile(_Section):
     def folder(self) -> Path:
         """What belongs to the guest: `vm-images/<name>`, wherever the profile itself was read from."""
         return profiles_root() / self.name
+
+    def with_vcpus(self, count: int | None) -> Self:
+        """The same guest with another number of processors; None leaves it as it is.
+
+        Raises UsageError when no machine may have so many.
+        """
+        if count is None:
+            return self
+        if not 1 <= count <= _VCPUS_MOST:
+            raise UsageError(f"A guest with {count} processors was asked for, wanted 1 to {_VCPUS_MOST}.")
+        return self.model_copy(update={"machine": self.machine.model_copy(update={"vcpus": count})})

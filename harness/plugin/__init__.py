@@ -68,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--guest", default="reference", metavar="NAME", help="folder under vm-images, or a guest.toml")
     group.addoption("--driver", type=Path, metavar="PATH", help="the .sys under test (default: our own callout driver)")
     group.addoption("--nic", choices=NIC_MODELS, help="model of the test NIC (default: the profile's)")
+    group.addoption("--vcpus", type=int, metavar="N", help="processors of the guest (default: the profile's)")
     group.addoption(
         "--fresh", choices=("test", "module", "session"), default="test", help="how often the guest is reverted"
     )

@@ -482,7 +482,7 @@ def _version_of(driver: Path) -> str:
 @contextmanager
 def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
     """Boot the guest that was asked for; everything is gone after the block."""
-    profile = load_profile(options.guest)
+    profile = load_profile(options.guest).with_vcpus(options.vcpus)
     if options.verifier is not None and profile.kind is not GuestKind.WINDOWS:
         raise UsageError(
             f"The guest '{profile.name}' has no Driver Verifier.",

@@ -20,6 +20,7 @@ class RunOptions:
     fresh: str
     reuse_boot: bool
     out: Path
+    vcpus: int | None = None
     verifier: str | None = None
     contract: str = "fail"
     examples: int | None = None
@@ -33,6 +34,7 @@ class RunOptions:
             guest=config.getoption("--guest"),
             driver=config.getoption("--driver"),
             nic=config.getoption("--nic"),
+            vcpus=config.getoption("--vcpus"),
             fresh=config.getoption("--fresh"),
             reuse_boot=not config.getoption("--cold"),
             out=out or folder_of(config),

@@ -10,7 +10,7 @@ from harness.config import GuestKind, load_profile
 from harness.config.directories import profiles_root
 from harness.config.install import InstallSettings, StageSettings
 from harness.config.profile import BootSettings, MachineSettings, ManagementSettings, NetworkSettings, Profile
-from harness.errors import ConfigError
+from harness.errors import ConfigError, UsageError
 
 GOOD = """
 name = "small"
@@ -243,6 +243,17 @@ def test_a_profile_from_elsewhere_means_the_image_and_the_functions_of_its_name(
     assert profile.machine.memory_mib == 1024
     assert profile.folder == load_profile("reference").path.parent
     assert (profile.folder / "imports.json").is_file()
+
+
+def test_a_run_may_ask_for_another_number_of_processors(write):
+    profile = load_profile(write(GOOD))
+
+    assert profile.with_vcpus(None) == profile
+    assert profile.with_vcpus(2).machine.vcpus == 2
+    assert profile.machine.vcpus == 1
+    for wrong in (0, 65):
+        with pytest.raises(UsageError, match=f"{wrong} processors was asked for, wanted 1 to 64"):
+            profile.with_vcpus(wrong)
 
 
 def test_the_document_has_every_key_of_a_profile():
