@@ -8,7 +8,7 @@ JOBS := $(shell nproc)
 ARGS :=
 NOTHING_CHOSEN := 5  # pytest's exit code where ARGS leave no test
 
-.PHONY: help setup drivers model image run test mutations check bench clean distclean
+.PHONY: help setup drivers model image run test mutations check bench endurance clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ test: image check  ## all tests, with real virtual machines
 mutations: setup  ## faults in the model's engine, one by one: its checks must find each
 	@WFP_HIL_MUTATIONS=all $(PYTHON) -m pytest tests/mutations $(ARGS)
 
-bench: image  ## the figures: revert, round trip, link, overhead; the engine: speed, fuzz, ten minutes of stress
+bench: image  ## the figures: main job, revert, round trip, link, overhead, crash, speed of the engine
 	@$(PYTHON) -m benchmarks
+
+endurance: image  ## hours of it: a million fuzzed frames, stress, hundreds of reverts, kills and injected faults
+	@$(PYTHON) -m benchmarks endurance
 
 clean:  ## leftovers of killed runs, and build products
 	@-[ ! -x $(WFP_HIL) ] || $(WFP_HIL) clean

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark of this folder, after a line that describes the machine."""
+"""`make bench` and `make endurance`: the benchmarks of this folder, after a line that describes the machine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import importlib
 import os
 import pkgutil
 import platform
+import sys
 from pathlib import Path
 
 import benchmarks
+
+# These take an hour or more together: they look for what comes once in thousands of times.
+ENDURANCE = ("blame", "chaos", "engine_fuzz", "engine_stress", "hostile_guest", "soak")
+_NO_BENCHMARKS = ("__main__", "bench", "engine")
 
 
 def describe_host() -> str:
@@ -23,14 +28,15 @@ def describe_host() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}"
 
 
-def main() -> None:
-    """Run them in the order of their names."""
+def main(kind: str = "figures") -> None:
+    """Run those of a kind in the order of their names."""
     print(describe_host())
-    for module in sorted(pkgutil.iter_modules(benchmarks.__path__), key=lambda found: found.name):
-        if module.name not in ("__main__", "bench", "engine"):
-            print(f"\n{module.name}", flush=True)
-            importlib.import_module(f"benchmarks.{module.name}").main()
+    names = {found.name for found in pkgutil.iter_modules(benchmarks.__path__)} - {*_NO_BENCHMARKS}
+    chosen = names & {*ENDURANCE} if kind == "endurance" else names - {*ENDURANCE}
+    for name in sorted(chosen):
+        print(f"\n{name}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -405,7 +405,7 @@ class Machine:
         self._uuid = uuid
         self._watch.follow(uuid)
         try:
-            self._domain = _create_domain(self._connection, self._xml(uuid), paused=paused)
+            self._domain = _create_domain(self._connection, render_domain(self._spec(uuid)), paused=paused)
         except libvirt.libvirtError:
             self._watch.follow(None)
             raise
@@ -442,22 +442,19 @@ class Machine:
             raise machine_error(what, error) from error
 
     def _warm_state(self) -> warm.WarmState:
-        spec = DomainSpec(
+        # All that the machine is made of, and nothing of this run.
+        spec = replace(
+            self._spec(str(UUID(int=0))),
             name="kept",
-            uuid=str(UUID(int=0)),
-            profile=self.profile,
-            accelerator=self.accelerator,
-            emulator=self._emulator,
             disk=Path("/disk"),
-            kernel=self.image.kernel,
-            initrd=self.image.initrd,
             serial_log=Path("/serial"),
             second_channel=Path("/com2") if self._second_channel is not None else None,
             nics=[replace(nic, link_port=1) for nic in self.nics],
             owner=Owner(pid=0, started=0, host_boot=""),
             nvram=Path("/nvram"),
-            io_uring=has_io_uring(),
-            tsc_khz=tsc_khz(),
+            cdroms=(),
+            memory_mib=None,
+            keep_tpm=False,
         )
         return warm.find_state(
             image=(self.image.disk, self.image.kernel, self.image.initrd, self.image.nvram),
@@ -466,28 +463,26 @@ class Machine:
             kvm=self.accelerator.kind == "kvm",
         )
 
-    def _xml(self, uuid: str) -> str:
-        return render_domain(
-            DomainSpec(
-                name=self.name,
-                uuid=uuid,
-                profile=self.profile,
-                accelerator=self.accelerator,
-                emulator=self._emulator,
-                disk=self._state.disk,
-                kernel=self.image.kernel,
-                initrd=self.image.initrd,
-                serial_log=self.serial.path,
-                second_channel=self._second_channel,
-                nics=self.nics,
-                owner=Owner.this_process(),
-                nvram=self._state.nvram,
-                cdroms=self.setup.cdroms if self.setup else (),
-                memory_mib=self.setup.memory_mib if self.setup else None,
-                keep_tpm=self.setup is not None,
-                io_uring=has_io_uring(),
-                tsc_khz=tsc_khz(),
-            )
+    def _spec(self, uuid: str) -> DomainSpec:
+        return DomainSpec(
+            name=self.name,
+            uuid=uuid,
+            profile=self.profile,
+            accelerator=self.accelerator,
+            emulator=self._emulator,
+            disk=self._state.disk,
+            kernel=self.image.kernel,
+            initrd=self.image.initrd,
+            serial_log=self.serial.path,
+            second_channel=self._second_channel,
+            nics=self.nics,
+            owner=Owner.this_process(),
+            nvram=self._state.nvram,
+            cdroms=self.setup.cdroms if self.setup else (),
+            memory_mib=self.setup.memory_mib if self.setup else None,
+            keep_tpm=self.setup is not None,
+            io_uring=has_io_uring(),
+            tsc_khz=tsc_khz(),
         )
 
 

@@ -166,7 +166,9 @@ def test_the_kvm_node_gets_udevs_mode_only_where_no_udev_runs(tmp_path, monkeypa
 
 
 def test_a_daemon_that_has_ended_and_was_not_waited_for_does_not_run(tmp_path):
-    child = subprocess.Popen([sys.executable, "-c", "input()", "libvirtd"], stdin=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()", "libvirtd"], stdin=pipe, stdout=pipe)
+    child.stdout.readline()  # while a program is being put into its process, that has no command line
     record = tmp_path / "libvirtd.pid"
     record.write_text(str(child.pid))
     assert connection._runs(record, "libvirtd")
@@ -176,3 +178,4 @@ def test_a_daemon_that_has_ended_and_was_not_waited_for_does_not_run(tmp_path):
 
     assert not connection._runs(record, "libvirtd")
     child.wait()
+    child.stdout.close()
