@@ -40,6 +40,34 @@ static void test_fin(void)
     }
 }
 
+/* What was damaged on the way is not of the stream: the engine would put a right checksum on wrong bytes. */
+static void test_damage(void)
+{
+    for (int from = 0; from < 2; from++) {
+        uint8_t frame[2048];
+        stream_open_one();
+        SAY(from, "sound");
+        stream_settle();
+        UINT32 sequence = ends[from].first + 1 + (UINT32)ends[from].sent;
+        size_t length = from == GUEST_END ? build(frame, GUEST, stream_port, SERVER, 80, IPPROTO_TCP, 0x18, sequence, "wrong")
+                                          : build(frame, SERVER, 80, GUEST, stream_port, IPPROTO_TCP, 0x18, sequence, "wrong");
+        const size_t damaged[] = {length - 1, ETHERNET + 20 + 7, ETHERNET + 20 + 16}; /* payload, sequence number, checksum */
+        for (unsigned i = 0; i < 3; i++) {
+            frame[damaged[i]] ^= 0x40;
+            (from == GUEST_END ? stack_from_guest : stack_from_link)(frame, length);
+            frame[damaged[i]] ^= 0x40;
+            stream_settle();
+        }
+        EXPECT("a damaged segment is shown to nobody", shown_count[0], 1);
+        EXPECT("and does not arrive", READS(!from, "sound"), TRUE);
+        EXPECT("nor is it acknowledged", ends[from].acknowledged, 5);
+        SAY(from, "again");
+        stream_settle();
+        EXPECT("what is sent once more does", READS(!from, "soundagain"), TRUE);
+        stream_done();
+    }
+}
+
 static void reset_from(int from)
 {
     uint8_t frame[2048];
@@ -204,6 +232,7 @@ static void test_end(void)
 
 void test_stream_ends(void)
 {
+    test_damage();
     test_fin();
     test_flags();
     test_abort();

@@ -50,14 +50,7 @@ static BOOL sums_are_right(struct packet *packet, UINT_PTR info)
         return FALSE;
     if (!checked || (info & RECEIVED_TRANSPORT_RIGHT))
         return TRUE;
-    const uint8_t *transport = ip + packet->ihl;
-    size_t size = packet->end - packet->ip - packet->ihl;
-    if (packet->tuple.protocol == IPPROTO_UDP && v4 && !get16(transport + 6))
-        return TRUE;
-    UINT32 pseudo = packet->tuple.protocol + (UINT32)size;
-    for (int i = v4 ? 12 : 8; i < (v4 ? 20 : 40); i += 2)
-        pseudo += get16(ip + i);
-    return ip_checksum(transport, size, pseudo) == 0;
+    return packet_transport_sum_is_right(packet);
 }
 
 static size_t header_size(uint8_t family)

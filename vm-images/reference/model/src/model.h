@@ -408,6 +408,7 @@ void packet_free(struct packet *packet);
 BOOL packet_is_icmp(const struct packet *packet); /* of the packet's own family */
 void packet_rewrite(struct packet *packet, BOOL source, const struct address *address, UINT16 port);
 void packet_fix_sums(struct packet *packet);
+BOOL packet_transport_sum_is_right(const struct packet *packet); /* of a whole UDP or TCP packet that was parsed */
 uint8_t *packet_tcp(struct packet *packet);
 size_t ip_header(uint8_t *ip, const struct address *from, const struct address *to, uint8_t protocol, size_t payload);
 UINT16 get16(const uint8_t *p);

@@ -29,13 +29,16 @@ void put32(uint8_t *p, UINT32 v)
 
 UINT16 ip_checksum(const uint8_t *p, size_t length, UINT32 sum)
 {
-    for (; length > 1; p += 2, length -= 2)
-        sum += get16(p);
+    UINT64 total = sum;
+    for (; length > 3; p += 4, length -= 4)
+        total += get32(p);
+    if (length > 1)
+        total += get16(p), p += 2, length -= 2;
     if (length)
-        sum += (UINT32)p[0] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (UINT16)~sum;
+        total += (UINT32)p[0] << 8;
+    while (total >> 16)
+        total = (total & 0xffff) + (total >> 16);
+    return (UINT16)~total;
 }
 
 /* Both set protocol, header length, end and fragment; FALSE: not a packet of that family. */
@@ -173,6 +176,19 @@ void packet_fix_sums(struct packet *packet)
     put16(sum, 0);
     UINT16 value = ip_checksum(transport, size, pseudo);
     put16(sum, protocol == IPPROTO_UDP && !value ? 0xffff : value);
+}
+
+BOOL packet_transport_sum_is_right(const struct packet *packet)
+{
+    const uint8_t *ip = packet->frame + packet->ip, *transport = ip + packet->ihl;
+    size_t size = packet->end - packet->ip - packet->ihl;
+    BOOL v4 = ip[0] >> 4 == 4;
+    if (packet->tuple.protocol == IPPROTO_UDP && v4 && !get16(transport + 6))
+        return TRUE;
+    UINT32 pseudo = packet->tuple.protocol + (UINT32)size;
+    for (int i = v4 ? 12 : 8; i < (v4 ? 20 : 40); i += 2)
+        pseudo += get16(ip + i);
+    return ip_checksum(transport, size, pseudo) == 0;
 }
 
 /* A header of no options and its size; IPv4's checksum is for packet_fix_sums. */

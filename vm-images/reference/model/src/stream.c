@@ -104,6 +104,10 @@ BOOL stream_segment(struct flow *flow, struct packet *packet)
     UINT32 end = sequence + (UINT32)(packet->end - packet->payload) + !!(tcp[13] & TCP_FIN) + !!(tcp[13] & TCP_SYN_BIT);
     if (!flow->stream && !(tcp[13] & TCP_SYN_BIT))
         return TRUE;
+    if (!packet_transport_sum_is_right(packet)) { /* who reads it drops it; the engine would put a right sum on wrong bytes */
+        packet->taken = stream_carries(flow);
+        return !packet->taken;
+    }
     struct stream *s = stream_of(flow);
     AcquireSRWLockExclusive(&s->lock);
     if (!s->carried) {
