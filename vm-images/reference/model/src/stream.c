@@ -299,42 +299,35 @@ static BOOL work_completions(void)
     return list != NULL;
 }
 
-/* Takes out of the table what is over for long enough that nobody sends a last word again. */
-static struct flow *next_carried(struct flow *after, BOOL *drop)
+/*
+ * The stream behind another one in the table; what is over for long enough that nobody sends a last word again is taken
+ * out of it. The worker alone takes out, and new ones come in front: what is behind a stream stays behind it.
+ */
+static struct stream *next_carried(struct stream *before, BOOL *drop)
 {
     UINT64 now = stream_now();
-    struct stream **at = &carried;
     AcquireSRWLockExclusive(&table_lock);
-    if (after) {
-        while (*at && (*at)->flow != after)
-            at = &(*at)->next;
-        if (*at)
-            at = &(*at)->next;
-    }
-    struct stream *s = *at;
-    struct flow *flow = s ? s->flow : NULL;
+    struct stream **at = before ? &before->next : &carried, *s = *at;
     *drop = s && s->ended && now >= s->closed_ms + (s->aborted || strcmp(s->end, "closed") ? 0 : LINGER_MS);
     if (*drop)
         *at = s->next;
-    else if (flow)
-        InterlockedIncrement(&flow->references);
     ReleaseSRWLockExclusive(&table_lock);
-    return flow;
+    return s;
 }
 
 static void work_timers(void)
 {
-    struct flow *before = NULL, *flow;
+    struct stream *before = NULL, *s;
     BOOL drop;
-    while ((flow = next_carried(before, &drop))) {
+    while ((s = next_carried(before, &drop))) {
         if (drop) {
-            flow_release(flow); /* the table's */
+            flow_release(s->flow); /* the table's */
             continue;
         }
-        struct stream *s = flow->stream;
+        before = s;
         AcquireSRWLockExclusive(&s->lock);
         BOOL due = tcp_timers(s, stream_now());
-        if (flow->ended && !s->end) { /* ended by somebody else: without a filter engine's flow there is no stream */
+        if (s->flow->ended && !s->end) { /* ended by somebody else: without a filter engine's flow there is no stream */
             s->end = "its flow ended";
             due = TRUE;
         }
@@ -342,10 +335,7 @@ static void work_timers(void)
         ReleaseSRWLockExclusive(&s->lock);
         if (due)
             stream_run(s);
-        flow_release(before);
-        before = flow;
     }
-    flow_release(before);
 }
 
 void stream_work(void)
