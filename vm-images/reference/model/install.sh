@@ -10,18 +10,28 @@ for file in fwpkclnt.sys ndis.sys; do
     rm -f "$drivers/$file"
     cp "$from/$file" "$drivers/$file"
 done
-# Wine runs drivers of one load order group in one winedevice process, and drivers without a group each in its own:
-# a driver under test has to be created with group= NetworkProvider to share the engine's.
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v ImagePath /d 'C:\windows\system32\drivers\fwpkclnt.sys' /f
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Type /t REG_DWORD /d 1 /f
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Start /t REG_DWORD /d 3 /f
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v ErrorControl /t REG_DWORD /d 1 /f
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v DisplayName /d 'WFP filter engine (model)' /f
-"$wine" reg.exe add 'HKLM\System\CurrentControlSet\Services\wfpengine' /v Group /d NetworkProvider /f
-# our ndis.sys, not Wine's own
-"$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v ndis.sys /d native /f
-"$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v fwpkclnt.sys /d native /f
 # our fwpuclnt.dll for management programs; Wine's own knows no engine. A link to Wine's file must not be written through.
 rm -f "$WINEPREFIX/drive_c/windows/system32/fwpuclnt.dll"
 cp "$from/fwpuclnt.dll" "$WINEPREFIX/drive_c/windows/system32/fwpuclnt.dll"
-"$wine" reg.exe add 'HKCU\Software\Wine\DllOverrides' /v fwpuclnt /d native /f
+# Wine runs drivers of one load order group in one winedevice process, and drivers without a group each in its own:
+# a driver under test has to be created with group= NetworkProvider to share the engine's. Our ndis.sys is loaded, not
+# Wine's own. All of it in one program: each start of one costs the build a second.
+values=$(mktemp)
+cat >"$values" <<'END'
+REGEDIT4
+
+[HKEY_LOCAL_MACHINE\System\CurrentControlSet\Services\wfpengine]
+"ImagePath"="C:\\windows\\system32\\drivers\\fwpkclnt.sys"
+"Type"=dword:00000001
+"Start"=dword:00000003
+"ErrorControl"=dword:00000001
+"DisplayName"="WFP filter engine (model)"
+"Group"="NetworkProvider"
+
+[HKEY_CURRENT_USER\Software\Wine\DllOverrides]
+"ndis.sys"="native"
+"fwpkclnt.sys"="native"
+"fwpuclnt"="native"
+END
+"$wine" reg.exe import "$values"
+rm "$values"

@@ -29,7 +29,7 @@ chmod 755 "$root"/usr/lib/wfp-hil/init
 if [ -f "$root/var/lib/wfp/model/install.sh" ]; then
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 WINEDEBUG=-all \
+    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 WINEDEBUG=fixme-all \
         WINEPREFIX=/var/lib/wfp/prefix WINEDLLOVERRIDES='mscoree,mshtml,winemenubuilder.exe=' \
         sh -c 'for part in model winsock; do
             [ -f /var/lib/wfp/$part/install.sh ] || continue
