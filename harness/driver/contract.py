@@ -7,11 +7,12 @@ The guest is not trusted: what does not look like this is counted, and nothing o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from harness.driver.guest_record import Frame, read_record, read_stack
 
 KERNEL_RULES = {
     "K-IRQL": "A function returns at the IRQL it was called at, and waits below DISPATCH_LEVEL only.",
@@ -23,19 +24,7 @@ KERNEL_RULES = {
 _PREFIX = "wfp-hil: contract: "
 _RULE = re.compile(r"W\d{3}|" + "|".join(KERNEL_RULES))
 _CALL = re.compile(r"\w{1,64}")
-_FRAME = re.compile(r"([\w.?-]{1,40})\+0x([0-9a-f]{1,12})")
 _LOG_MAX, _LINE_MAX, _TEXT_MAX, _FRAMES_MAX, _KINDS_MAX, _COUNT_MAX = 8 << 20, 2048, 400, 16, 200, 10**10
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A place in a driver: the file's name, and the offset from its image base."""
-
-    module: str
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.module}+0x{self.offset:x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +75,12 @@ def parse_breaches(lines: Iterable[str]) -> tuple[tuple[Breach, ...], int]:
 
 
 def _parse(text: str) -> Breach | None:
-    if len(text) > _LINE_MAX:
-        return None
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    match record:
+    match read_record(text, longest=_LINE_MAX):
         case {"rule": str(rule), "call": str(call), "count": int(count), "text": str(words), "stack": list(frames)}:
             pass
         case _:
             return None
-    stack = [_FRAME.fullmatch(frame) if isinstance(frame, str) else None for frame in frames[:_FRAMES_MAX]]
+    stack = read_stack(frames, most=_FRAMES_MAX)
     if (
         not _RULE.fullmatch(rule)
         or not _CALL.fullmatch(call)
@@ -105,7 +88,7 @@ def _parse(text: str) -> Breach | None:
         or not 1 <= count <= _COUNT_MAX
         or not words.isprintable()
         or len(words) > _TEXT_MAX
-        or None in stack
+        or stack is None
     ):
         return None
-    return Breach(rule, call, words, count, tuple(Frame(m[1], int(m[2], 16)) for m in stack if m is not None))
+    return Breach(rule, call, words, count, stack)

@@ -8,12 +8,11 @@ The guest is not trusted: a line that is not exactly such a record is none.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.driver.contract import Frame
+from harness.driver.guest_record import Frame, read_record, read_stack
 from harness.errors import GuestCrashed
 from harness.wfp.bugchecks import bugcheck_name
 
@@ -21,7 +20,6 @@ Namer = Callable[[Frame, int], str]
 """Function and line of a frame, '' where they are not known; the number is the offset behind the instruction."""
 
 _PREFIX = "wfp-hil: bugcheck: "
-_FRAME = re.compile(r"([\w.?-]{1,40})\+0x([0-9a-f]{1,16})")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,16}")
 _LINE_MAX, _FRAMES_MAX, _TEXT_MAX, _FRAMES_TOLD = 4096, 64, 8 << 20, 8
 _U32, _U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
@@ -142,13 +140,7 @@ def find_record(text: str) -> Crash | None:
 
 def parse_record(text: str) -> Crash | None:
     """One record, without what stands before it; None for anything else."""
-    if len(text) > _LINE_MAX:
-        return None
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    match record:
+    match read_record(text, longest=_LINE_MAX):
         case {
             "code": int(code),
             "parameters": [str(a), str(b), str(c), str(d)],
@@ -160,7 +152,7 @@ def parse_record(text: str) -> Crash | None:
             pass
         case _:
             return None
-    stack = [_FRAME.fullmatch(frame) if isinstance(frame, str) else None for frame in frames[:_FRAMES_MAX]]
+    stack = read_stack(frames, most=_FRAMES_MAX)
     numbers = (code, irql, ticks)
     if (
         any(isinstance(number, bool) for number in numbers)
@@ -168,13 +160,13 @@ def parse_record(text: str) -> Crash | None:
         or not 0 <= irql <= _HIGHEST_IRQL
         or not 0 <= ticks <= _U64
         or not all(_NUMBER.fullmatch(word) for word in (a, b, c, d))
-        or None in stack
+        or stack is None
     ):
         return None
     return Crash(
         code=code,
         parameters=(int(a, 16), int(b, 16), int(c, 16), int(d, 16)),
-        stack=tuple(Frame(m[1], int(m[2], 16)) for m in stack if m is not None),
+        stack=stack,
         is_fault=fault,
         irql=irql,
         time=ticks / 1e7,

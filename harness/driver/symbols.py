@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pefile
 
-from harness.driver.contract import Frame
+from harness.driver.guest_record import Frame
 from harness.errors import DeadlineExpired, HostError
 from harness.process import run
 from harness.waiting import Deadline

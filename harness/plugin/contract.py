@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.driver.contract import KERNEL_RULES, Breach, Frame, read_breaches
+from harness.driver.contract import KERNEL_RULES, Breach, read_breaches
+from harness.driver.guest_record import Frame
 from harness.driver.symbols import Symbols
 from harness.errors import DeadlineExpired
 from harness.waiting import Deadline, wait_for

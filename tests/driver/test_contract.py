@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.driver.build import build_all
-from harness.driver.contract import KERNEL_RULES, Frame, parse_breaches, read_breaches
+from harness.driver.contract import KERNEL_RULES, parse_breaches, read_breaches
+from harness.driver.guest_record import Frame
 from harness.driver.symbols import Symbols
 
 GOOD = {
