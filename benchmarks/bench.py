@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from harness.ownership import temporary_folder
 from harness.plugin.bench import GuestBench, open_guest_bench
 from harness.plugin.options import RunOptions
 
@@ -17,10 +16,10 @@ from harness.plugin.options import RunOptions
 @contextmanager
 def running_bench(*, cold: bool = False) -> Iterator[GuestBench]:
     """The reference guest with the driver started in it, as scenarios get it."""
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-bench-") as folder:
-        Path(folder).chmod(0o755)
+    with temporary_folder("bench") as folder:
+        folder.chmod(0o755)
         options = RunOptions(
-            guest="reference", driver=None, nic=None, fresh="test", reuse_boot=not cold, out=Path(folder) / "out"
+            guest="reference", driver=None, nic=None, fresh="test", reuse_boot=not cold, out=folder / "out"
         )
         with open_guest_bench(options) as bench:
             assert isinstance(bench, GuestBench)

@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +25,12 @@ from typing import Any
 import pytest
 
 from benchmarks.bench import load
-from harness.config import load_profile
+from harness.config import Profile, load_profile
 from harness.errors import DeadlineExpired, ExpectationFailed, GuestError, GuestHung, LinkError, TransportError
 from harness.hypervisor import NicSpec, connect, open_machine
-from harness.hypervisor.qemu_process import domain_of, find_process
+from harness.hypervisor.qemu_process import domain_of, find_process, is_stopped
 from harness.link import StreamLink
+from harness.ownership import temporary_folder
 from harness.plugin.bench import GuestBench
 from harness.report import Outcome, outcome_of
 from harness.waiting import Deadline, wait_for
@@ -53,9 +53,9 @@ NOTICED: list[tuple[Callable[[], BaseException], Outcome]] = [
 ]
 
 FAULTS: dict[str, Callable[[Any, StreamLink], None]] = {
-    "killed": lambda machine, _link: os.kill(_qemu(machine), signal.SIGKILL),
-    "ended": lambda machine, link: _end(machine, link),  # noqa: PLW0108 - it stands below
-    "stopped": lambda machine, _link: os.kill(_qemu(machine), signal.SIGSTOP),
+    "killed": lambda machine, _link: _signal(machine, signal.SIGKILL),
+    "ended": lambda machine, link: _end(machine, link),  # noqa: PLW0108
+    "stopped": lambda machine, _link: _signal(machine, signal.SIGSTOP),
     "destroyed": lambda machine, _link: _domain(machine, "destroy"),
     "suspended": lambda machine, _link: _domain(machine, "suspend"),
     "link cut": lambda _machine, link: link._connection.shutdown(socket.SHUT_RDWR),
@@ -67,8 +67,7 @@ def small(runs: int, seed: int) -> list[str]:
     dice = random.Random(seed)
     wrong: list[str] = []
     seen: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-blame-", dir="/var/tmp") as name:
-        folder = Path(name)
+    with temporary_folder("blame", beside=Path("/var/tmp")) as folder:
         folder.chmod(0o711)
         profile = load_profile(_small_profile(folder))
         image = make_image(folder)
@@ -82,7 +81,7 @@ def small(runs: int, seed: int) -> list[str]:
                     link.accept(Deadline(20))
                     if fault is not None:
                         FAULTS[fault](machine, link)
-                    found = _bench(machine, link).diagnose(make())
+                    found = _bench(machine, link, profile).diagnose(make())
             outcome = outcome_of(found)
             seen[f"{fault or 'no fault'}: {outcome}"] += 1
             if outcome is not (healthy if fault is None else Outcome.LOST):
@@ -94,8 +93,7 @@ def small(runs: int, seed: int) -> list[str]:
 
 def whole(runs: int, seed: int) -> list[str]:
     """Wrong blames in scenarios on the reference guest, one line each."""
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-blame-", dir="/var/tmp") as name:
-        folder = Path(name)
+    with temporary_folder("blame", beside=Path("/var/tmp")) as folder:
         scenarios = folder / "test_blame.py"
         shutil.copyfile(ROOT / "tests" / "faults" / "at_random.py", scenarios)
         os.environ["WFP_HIL_BLAME"] = f"{runs} {seed}"
@@ -118,7 +116,7 @@ def whole(runs: int, seed: int) -> list[str]:
     return wrong
 
 
-def _bench(machine: Any, link: StreamLink) -> GuestBench:
+def _bench(machine: Any, link: StreamLink, profile: Profile) -> GuestBench:
     """A bench on a machine whose guest has no probe: asked whether it lives, nobody answers."""
 
     def silent(_op: str) -> None:
@@ -126,7 +124,8 @@ def _bench(machine: Any, link: StreamLink) -> GuestBench:
 
     bench = object.__new__(GuestBench)
     bench.machine, bench.link, bench.far = machine, link, None
-    bench._serial_mark = 0
+    bench._profile, bench._serial_mark = profile, 0
+    bench._names = lambda frame: frame
     said: Any = SimpleNamespace(
         of_hang=lambda error: error,
         of_silence=lambda noticed, silence: GuestHung(f"{noticed} {silence}"),
@@ -154,6 +153,13 @@ def _qemu(machine: Any) -> int:
     return pid
 
 
+def _signal(machine: Any, number: int) -> None:
+    """And wait until the process has taken it: on a busy host it may go on for a moment, and there is no fault yet."""
+    pid = _qemu(machine)
+    os.kill(pid, number)
+    wait_for(lambda: True if domain_of(pid) is None or is_stopped(pid) else None, Deadline(20), "QEMU to take a signal")
+
+
 def _end(machine: Any, link: StreamLink) -> None:
     """QEMU ends in good order, which takes it some milliseconds: nobody notices anything before."""
     pid = _qemu(machine)
@@ -171,9 +177,11 @@ def _domain(machine: Any, call: str) -> None:
 
 
 def main(on_guests: int = 50, on_small: int = 450, seed: int = 1) -> None:
-    """Both, and the sum."""
+    """Both, and the sum; SystemExit where one was wrong."""
     wrong = small(on_small, seed) + whole(on_guests, seed)
     print(f"  {on_guests + on_small} runs with injected faults, seed {seed}: {len(wrong)} wrong blames", flush=True)
+    if wrong:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -282,10 +282,12 @@ def _is_free(path: Path) -> bool:
 
 
 def main(kills: int = 100, seed: int = 1) -> None:
-    """So many kills, and how many of them left something."""
+    """So many kills, and how many of them left something; SystemExit where one did."""
     assert Owner.this_process().is_alive()
     trouble = chaos(kills, seed)
     print(f"  {kills} kills, seed {seed}: {len(trouble)} things were left or did not work; {load()}", flush=True)
+    if trouble:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

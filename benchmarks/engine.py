@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.ownership import temporary_folder
 from tests.wine import Wine, throwaway_wine
 
 MODEL = Path(__file__).parents[1] / "vm-images" / "reference" / "model"
@@ -22,7 +22,7 @@ def built(program: str) -> Path:
 @contextmanager
 def engine_wine() -> Iterator[Wine]:
     """Wine; a benchmark that needs it says so where there is none."""
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-bench-") as folder, throwaway_wine(Path(folder)) as wine:
+    with temporary_folder("bench") as folder, throwaway_wine(folder) as wine:
         assert wine is not None, "no wine64 on this host: apt-get install wine64"
         yield wine
 

@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from harness import process
 from harness.link import Direction, MemoryLink, StreamLink
+from harness.ownership import temporary_folder
 from harness.traffic import Stations
 from harness.waiting import Deadline
 from harness.witness import Witness
@@ -42,7 +42,7 @@ def describe_machine() -> str:
 def through_qemu(count: int) -> None:
     """Frames into one netdev of a QEMU and out of another, joined by a hub; each must arrive, in order, once."""
     deadline = Deadline(300)
-    with TemporaryDirectory() as folder, StreamLink.listen() as there, StreamLink.listen() as back:
+    with temporary_folder("bench") as folder, StreamLink.listen() as there, StreamLink.listen() as back:
         argv = [
             "qemu-system-x86_64", "-accel", "tcg", "-M", "none", "-display", "none", "-nodefaults",
             "-netdev", f"socket,id=there,connect=127.0.0.1:{there.port}",
@@ -50,7 +50,7 @@ def through_qemu(count: int) -> None:
             "-netdev", "hubport,id=port0,hubid=0,netdev=there",
             "-netdev", "hubport,id=port1,hubid=0,netdev=back",
         ]  # fmt: skip
-        with process.start(argv), Witness(there, Path(folder) / "frames.pcapng"):
+        with process.start(argv), Witness(there, folder / "frames.pcapng"):
             there.accept(deadline)
             back.accept(deadline)
             wanted, wrong, done = 0, 0, threading.Event()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.bench import load
 from harness import process
+from harness.ownership import temporary_folder
 from harness.waiting import Deadline
 
 _SECONDS = 1200.0
@@ -27,9 +27,9 @@ def main() -> None:
 
 def _run(title: str, *words: str) -> list[str]:
     """The scenarios that ran, after a line about how long it took."""
-    with tempfile.TemporaryDirectory(prefix="wfp-hil-bench-") as folder:
-        Path(folder).chmod(0o755)
-        out = Path(folder) / "out"
+    with temporary_folder("bench") as folder:
+        folder.chmod(0o755)
+        out = folder / "out"
         before, began = load(), time.perf_counter()
         argv = [Path(sys.executable).parent / "wfp-hil", "run", "--guest", "reference", "--out", out, *words]
         done = process.run(argv, deadline=Deadline(_SECONDS), check=False)

@@ -7,11 +7,10 @@ in another one, so that its work is not in the figure.
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from benchmarks.bench import running_bench, show
+from harness.ownership import temporary_folder
 from harness.plugin.recording import open_scene
 from harness.report import ScenarioFolder
 
@@ -19,11 +18,11 @@ from harness.report import ScenarioFolder
 def main(count: int = 20) -> None:
     """An empty scenario with all that surrounds it."""
     walls, own = [], []
-    with running_bench() as bench, tempfile.TemporaryDirectory() as folder:
+    with running_bench() as bench, temporary_folder("bench") as folder:
         for number in range(count):
             began, spent = time.perf_counter(), time.process_time()
             bench.fresh()
-            with open_scene(bench, ScenarioFolder(Path(folder), f"empty-{number}", 1)) as scene:
+            with open_scene(bench, ScenarioFolder(folder, f"empty-{number}", 1)) as scene:
                 scene.fence()
                 scene.check(may_stop_driver=False)
             walls.append(time.perf_counter() - began)

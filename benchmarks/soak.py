@@ -118,9 +118,12 @@ def _count(pid: int, what: str) -> int:
 
 
 def main(cycles: int = 500) -> None:
-    """Print what is taken every fifty cycles, and what grew."""
+    """Print what is taken every fifty cycles, and what grew. SystemExit where something did or did not pass."""
     samples, outcomes = soak(cycles)
-    print(f"  {cycles} cycles: {dict(outcomes)}; {'; '.join(grown(samples)) or 'nothing grew'}; {load()}", flush=True)
+    trouble = grown(samples)
+    print(f"  {cycles} cycles: {dict(outcomes)}; {'; '.join(trouble) or 'nothing grew'}; {load()}", flush=True)
+    if trouble or set(outcomes) != {"PASS"}:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ Library code raises; only `harness.cli` turns an error into text and an exit cod
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 
@@ -54,6 +55,10 @@ class UsageError(HarnessError):
 
 class ConfigError(UsageError):
     """A TOML file is missing, malformed, or has a key or value that is not allowed."""
+
+
+class CaptureError(UsageError):
+    """A capture file cannot be read, holds nothing that can be used, or more than is taken at a time."""
 
 
 class DriverPackageError(UsageError):
@@ -160,4 +165,8 @@ class DeadlineExpired(HarnessError):
 
 
 class ExpectationFailed(AssertionError):
-    """What the driver did is not what the scenario wanted."""
+    """What the driver did is not what the scenario wanted; `moment` is when that was found, in monotonic seconds."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        self.moment = time.monotonic()

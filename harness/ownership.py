@@ -6,6 +6,7 @@ programs, in the names of folders. What an owner that is alive has is never touc
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ OWNER_NAMESPACE = "urn:wfp-hil:owner"
 OWNER_VARIABLE = "WFP_HIL_OWNER"
 _PREFIX = "wfp-hil-"
 _END_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,17 @@ class Owner:
     def is_alive(self) -> bool:
         """Whether this very process still runs, not another one that got its number."""
         return host_boot().startswith(self.host_boot or "-") and _started(self.pid) == self.started
+
+
+def end_with_parent() -> None:
+    """From here on, whoever kills the process that started this one has killed this one as well.
+
+    The kernel sends the signal when the thread ends that did the starting: it is to be the parent's main thread.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended in between
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def host_boot() -> str:

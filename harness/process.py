@@ -25,6 +25,9 @@ from harness.waiting import Deadline
 # A harness that started this one may have marked it; what libraries start here, such as libvirt's daemon, is not its.
 os.environ.pop(OWNER_VARIABLE, None)
 
+Running = subprocess.Popen[bytes]
+"""A program that was started and may still run."""
+
 _RUN_SECONDS = 600.0
 _KILLED_SECONDS = 10.0
 
@@ -38,6 +41,14 @@ class Completed:
     stdout: str
     stderr: str
     duration: float
+
+
+def exit_code_within(running: Running, seconds: float) -> int | None:
+    """What the program ended with, negative for a signal; None when it has not ended after so many seconds."""
+    try:
+        return running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def free_memory_mib() -> int:
@@ -104,7 +115,7 @@ def start(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     lasting: bool = False,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Running]:
     """Start a program; leaving the block ends it and all its children."""
     words = [os.fspath(word) for word in argv]
     variables = dict(os.environ if env is None else env)

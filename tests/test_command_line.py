@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.cli.run import run_pytest
 from harness.config import load_profile
 from harness.errors import HostError, UsageError
 from harness.hypervisor import leftovers
+from harness.ownership import OWNER_VARIABLE, Owner, owner_of_folder
 from harness.process import run
 
 ROOT = Path(__file__).parents[1]
@@ -159,3 +161,25 @@ def test_a_run_that_selects_nothing_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setattr(pytest, "main", lambda *_, **__: pytest.ExitCode.NO_TESTS_COLLECTED)
     with pytest.raises(UsageError, match="No scenario was selected"):
         run_pytest([str(tmp_path)])
+
+
+def test_what_pytest_starts_and_makes_is_known_as_this_run_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, Path, bool]] = []
+
+    def main(arguments: list[str], plugins: object) -> int:
+        base = Path(arguments[arguments.index("--basetemp") + 1])
+        seen.append((os.environ[OWNER_VARIABLE], base, base.parent.is_dir()))
+        return 0
+
+    monkeypatch.setattr(pytest, "main", main)
+
+    assert run_pytest(["scenarios"]) == 0
+
+    (mark, base, there), mine = seen[0], Owner.this_process().mark
+    owner = owner_of_folder(base.parent)
+    assert mark == mine
+    assert owner is not None
+    assert owner.mark == mine
+    assert there
+    assert not base.parent.exists()
+    assert OWNER_VARIABLE not in os.environ

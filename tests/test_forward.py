@@ -29,6 +29,6 @@ def test_a_guest_with_two_nics_forwards(tmp_path: Path) -> None:
 
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     results = [record for record in records if record["record"] == "result"]
-    assert [record["outcome"] for record in results] == ["PASS"] * 5, (done.stdout + done.stderr)[-4000:]
+    assert [record["outcome"] for record in results] == ["PASS"] * 6, (done.stdout + done.stderr)[-4000:]
     assert all((Path(record["folder"]) / "far-frames.pcapng").is_file() for record in results)
     assert done.exit_code == 0

@@ -19,7 +19,7 @@ SCENARIOS = '''
 
 import pytest
 
-from harness.driver.interface import CrashPlace
+from harness.driver.interface import CrashPlace, LabOp
 
 NAME = "198.51.100.5"
 
@@ -41,6 +41,11 @@ def test_request(driver):
     driver.lab.hang(CrashPlace.NOW)
 
 
+@pytest.mark.quiet(8)
+def test_silence(driver, probe):
+    probe.request("drv_lab", seconds=100, op_code=int(LabOp.HANG), action=int(CrashPlace.NOW))
+
+
 def test_cut(driver, probe, management_in_path):
     driver.lab.transaction_begin()
     for layer in ("INBOUND_IPPACKET_V4", "OUTBOUND_IPPACKET_V4"):
@@ -54,7 +59,12 @@ def test_sound(driver, probe, stations, fence):
     fence()
 '''
 
-HANGS = {"test_classify": "turns in", "test_unload": "waits in", "test_request": "waits in"}
+HANGS = {
+    "test_classify": "turns in",
+    "test_unload": "waits in",
+    "test_request": "waits in",
+    "test_silence": "waits in",
+}
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
@@ -89,6 +99,14 @@ def test_a_hang_is_told_as_a_hang_with_the_thread_and_its_place(
     assert "at lab.c:" in message, "the place in the source is named"
     threads = (Path(str(record["folder"])) / "threads.txt").read_text()
     assert "wfpcallout.sys+0x" in threads
+
+
+def test_silence_long_before_a_wait_is_over_is_found_by_the_watch_dog(results: dict[str, dict[str, object]]) -> None:
+    """The request may take 100 s and more; nothing else would end the scenario before."""
+    message = str(results["test_silence"]["message"])
+
+    assert message.startswith("Nothing moved for "), message
+    assert "in vain" not in message
 
 
 def test_a_driver_that_cuts_the_network_of_the_harness_fails_and_is_no_loss(

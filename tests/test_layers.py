@@ -12,11 +12,12 @@ ROOT = Path(__file__).parents[1] / "harness"
 # From the top down; a package may import from its own row and from rows below it.
 ROWS = [
     {"cli"},
-    {"plugin"},
-    {"doctor", "history"},
+    {"nightly", "plugin"},
+    {"minimise"},
+    {"doctor", "history", "cert"},
     {"report", "images"},
-    {"expect"},
-    {"trace", "witness", "traffic", "driver"},
+    {"expect", "reproduce"},
+    {"trace", "witness", "traffic", "driver", "capture"},
     {"guest"},
     {"hypervisor", "link", "media", "unattend"},
     {"config", "oracle"},

@@ -19,3 +19,19 @@ $(BUILD)/callout/%.res: callout/%.rc
 $(BUILD)/wfpcallout.sys: $(CALLOUT_OBJECTS) $(BUILD)/libfwpkclnt.a $(BUILD)/libndis.a
 	$(CC) $(CALLOUT_LDFLAGS) $(CALLOUT_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -lhal -o $(BUILD)/wfpcallout.debug
 	$(OBJCOPY) --preserve-dates --strip-all $(BUILD)/wfpcallout.debug $@
+
+# The same driver once more, with a device and keys of its own: for what two drivers do to each other.
+SECOND_FLAGS   := -DWFPCALLOUT_INSTANCE=1
+SECOND_OBJECTS := $(patsubst callout/%.c,$(BUILD)/callout2/%.o,$(CALLOUT_SOURCES)) $(BUILD)/callout2/wfpcallout.res
+
+$(BUILD)/callout2/%.o: callout/%.c $(wildcard callout/*.h) $(wildcard include/*.h) $(wildcard include/mingw/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CALLOUT_CFLAGS) $(SECOND_FLAGS) -DWFPCALLOUT_NAME='L"WfpCallout2"' -c $< -o $@
+
+$(BUILD)/callout2/%.res: callout/%.rc
+	@mkdir -p $(@D)
+	$(WINDRES) --codepage=65001 $(SECOND_FLAGS) -O coff $< $@
+
+$(BUILD)/wfpcallout2.sys: $(SECOND_OBJECTS) $(BUILD)/libfwpkclnt.a $(BUILD)/libndis.a
+	$(CC) $(CALLOUT_LDFLAGS) $(SECOND_OBJECTS) -L$(BUILD) -lfwpkclnt -lndis -lntoskrnl -lhal -o $(BUILD)/wfpcallout2.debug
+	$(OBJCOPY) --preserve-dates --strip-all $(BUILD)/wfpcallout2.debug $@

@@ -3,12 +3,20 @@
 
 #include "callout.h"
 
-const GUID provider_key = {0x5d9a6b10, 0x2c1e, 0x4f0b, {0x9a, 0x31, 0x77, 0x66, 0x70, 0x2d, 0x68, 0x69}};
-const GUID sublayer_keys[SLOTS] = {
-    {0x5d9a6b11, 0x2c1e, 0x4f0b, {0x9a, 0x31, 0x77, 0x66, 0x70, 0x2d, 0x68, 0x69}},
-    {0x5d9a6b12, 0x2c1e, 0x4f0b, {0x9a, 0x31, 0x77, 0x66, 0x70, 0x2d, 0x68, 0x69}},
-};
-static const UINT16 weights[SLOTS] = {0x7000, 0x3000};
+/* Two instances of the driver in one system: each has keys of its own, and the sublayers of the second are lighter. */
+#ifndef WFPCALLOUT_INSTANCE
+#define WFPCALLOUT_INSTANCE 0
+#endif
+#if WFPCALLOUT_INSTANCE
+#define DISPLAY_NAME L"wfpcallout2"
+#else
+#define DISPLAY_NAME L"wfpcallout"
+#endif
+#define KEY_OF(number) {number, 0x2c1e, 0x4f0b, {0x9a, 0x31, 0x77, 0x66, 0x70, 0x2d, 0x68, 0x69 + WFPCALLOUT_INSTANCE}}
+
+const GUID provider_key = KEY_OF(0x5d9a6b10);
+const GUID sublayer_keys[SLOTS] = {KEY_OF(0x5d9a6b11), KEY_OF(0x5d9a6b12)};
+static const UINT16 weights[SLOTS] = {0x7000 - 0x100 * WFPCALLOUT_INSTANCE, 0x3000 - 0x100 * WFPCALLOUT_INSTANCE};
 static UINT32 ids[LAYERS][SLOTS];
 
 void callout_key(const LAYER *layer, ULONG slot, GUID *key)
@@ -43,11 +51,12 @@ static NTSTATUS add_objects(void)
     ULONG i, slot;
 
     provider.providerKey = provider_key;
-    provider.displayData.name = L"wfpcallout";
+    provider.displayData.name = L"wfp-hil"; /* the company, and below the product: so it is to be found in the field */
+    provider.displayData.description = L"wfp-hil reference callout driver, " DISPLAY_NAME L".sys";
     status = FwpmProviderAdd0(driver.engine, &provider, NULL);
     for (slot = 0; slot < SLOTS && NT_SUCCESS(status); slot++) {
         sublayer.subLayerKey = sublayer_keys[slot];
-        sublayer.displayData.name = slot ? L"wfpcallout B" : L"wfpcallout A";
+        sublayer.displayData.name = slot ? DISPLAY_NAME L" B" : DISPLAY_NAME L" A";
         sublayer.providerKey = (GUID *)&provider_key;
         sublayer.weight = weights[slot];
         status = FwpmSubLayerAdd0(driver.engine, &sublayer, NULL);
@@ -55,7 +64,7 @@ static NTSTATUS add_objects(void)
     for (i = 0; i < layer_count; i++) {
         for (slot = 0; slot < SLOTS && NT_SUCCESS(status); slot++) {
             callout_key(&layers[i], slot, &callout.calloutKey);
-            callout.displayData.name = L"wfpcallout";
+            callout.displayData.name = DISPLAY_NAME;
             callout.providerKey = (GUID *)&provider_key;
             callout.applicableLayer = *layers[i].key;
             status = FwpmCalloutAdd0(driver.engine, &callout, NULL, NULL);
@@ -69,7 +78,7 @@ static NTSTATUS open_engine(void)
     FWPM_SESSION0 session = {0};
     NTSTATUS status;
 
-    session.displayData.name = L"wfpcallout";
+    session.displayData.name = DISPLAY_NAME;
     session.flags = FWPM_SESSION_FLAG_DYNAMIC; /* every object goes with the session, also when we do not */
     status = FwpmEngineOpen0(NULL, 10 /* RPC_C_AUTHN_WINNT */, NULL, &session, &driver.engine);
     if (!NT_SUCCESS(status))

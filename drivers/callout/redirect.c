@@ -107,6 +107,8 @@ void redirect(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *context
     /* Acquiring the pointer left BLOCK behind, with the right to write cleared: the callout itself has to permit. */
     if (!(rule->flags & WFPCALLOUT_RULE_FORGET_PERMIT))
         out->actionType = FWP_ACTION_PERMIT;
+    if (rule->flags & WFPCALLOUT_RULE_SOFT_PERMIT)
+        out->rights |= traffic->event.rights & FWPS_RIGHT_ACTION_WRITE;
     record(&traffic->event, rule, status, out->actionType);
 }
 
@@ -125,6 +127,8 @@ void redirect_bind(TRAFFIC *traffic, const WFPCALLOUT_RULE *rule, const void *co
         status = FwpsAcquireWritableLayerDataPointer0(handle, filter->filterId, 0, (PVOID *)&request, out);
         if (NT_SUCCESS(status)) {
             set_address((SOCKADDR_STORAGE *)&request->localAddressAndPort, rule, traffic->layer->family);
+            if (rule->flags & WFPCALLOUT_RULE_PORT_RESERVATION)
+                request->portReservationToken = rule->context;
             FwpsApplyModifiedLayerData0(handle, request, 0);
         }
         FwpsReleaseClassifyHandle0(handle);

@@ -15,9 +15,13 @@
 
 #define WFPCALLOUT_INTERFACE_VERSION 1u
 
-#define WFPCALLOUT_NT_DEVICE_NAME    L"\\Device\\WfpCallout"
-#define WFPCALLOUT_DOS_DEVICE_NAME   L"\\DosDevices\\WfpCallout"
-#define WFPCALLOUT_WIN32_DEVICE_NAME L"\\\\.\\WfpCallout"
+/* A build of the driver that is to run beside another one has a device and, in engine.c, keys of its own. */
+#ifndef WFPCALLOUT_NAME
+#define WFPCALLOUT_NAME L"WfpCallout"
+#endif
+#define WFPCALLOUT_NT_DEVICE_NAME    L"\\Device\\" WFPCALLOUT_NAME
+#define WFPCALLOUT_DOS_DEVICE_NAME   L"\\DosDevices\\" WFPCALLOUT_NAME
+#define WFPCALLOUT_WIN32_DEVICE_NAME L"\\\\.\\" WFPCALLOUT_NAME
 
 /* CTL_CODE(FILE_DEVICE_NETWORK, 0x800 + n, METHOD_BUFFERED, FILE_READ_DATA | FILE_WRITE_DATA) */
 #define WFPCALLOUT_CTL(n) ((unsigned int)((0x12u << 16) | (3u << 14) | ((0x800u + (n)) << 2)))
@@ -88,6 +92,10 @@ enum WFPCALLOUT_RULE_FLAGS {
     WFPCALLOUT_RULE_NO_TARGET_PID        = 0x100,/* REDIRECT: leave localRedirectTargetPID 0 */
     WFPCALLOUT_RULE_HOLD                 = 0x200,/* REINJECT: keep the clone until the rule is removed or DRAIN is called; PEND,
                                                     PEND_CLASSIFY: DRAIN completes it, with a permit */
+    WFPCALLOUT_RULE_PORT_RESERVATION     = 0x400,/* REDIRECT at ALE_BIND_REDIRECT: portReservationToken becomes `context`, so that
+                                                    the socket's port comes from that reservation */
+    WFPCALLOUT_RULE_SOFT_PERMIT          = 0x800,/* REDIRECT: give the right to decide back, which acquiring takes, so that a
+                                                    lighter callout may redirect as well */
     WFPCALLOUT_RULE_PEND_REAUTHORIZE     = 0x10000, /* PEND: try it in a reauthorization too (refused: STATUS_FWP_CANNOT_PEND) */
     WFPCALLOUT_RULE_PEND_AT_ONCE         = 0x20000  /* PEND, PEND_CLASSIFY: a work item completes it as soon as it can, with a permit */
 };
@@ -120,7 +128,7 @@ typedef struct WFPCALLOUT_RULE {
     uint16_t replacement_length;
     uint8_t  pattern[64];
     uint8_t  replacement[64];
-    uint64_t context;        /* REDIRECT: `context` of WFPCALLOUT_REDIRECT_CONTEXT; FLOW_CONTEXT: nothing (the driver numbers them) */
+    uint64_t context;        /* REDIRECT: `context` of WFPCALLOUT_REDIRECT_CONTEXT, or the token of PORT_RESERVATION; FLOW_CONTEXT: nothing (the driver numbers them) */
     uint64_t stream_offset;
     uint32_t stream_length;
     uint32_t stream_direction; /* STREAM_*: 0 both, 1 outbound, 2 inbound; the other one is permitted */

@@ -39,7 +39,14 @@ enum WFPMODEL_OP {
     WFPMODEL_QUERY_RECORDS = 8, /* by the addresses of an accepted socket */
     WFPMODEL_QUERY_CONTEXT = 9,
     WFPMODEL_PROMISCUOUS = 10,  /* before SIO_RCVALL and its like, value: RESOURCE_ASSIGNMENT */
-    WFPMODEL_TAKE_RECORDS = 11  /* of the datagram that made a flow, by its addresses at the proxy, once: records, then context */
+    WFPMODEL_TAKE_RECORDS = 11, /* of the datagram that made a flow, by its addresses at the proxy, once: records, then context */
+    /* Port reservations, by protocol, from local_port on, `value` ports; a token is eight bytes behind call or answer. */
+    WFPMODEL_ACQUIRE_PORTS = 12,   /* a socket's runtime reservation; local_port 0: any; answers local_port, token */
+    WFPMODEL_ASSOCIATE_PORTS = 13, /* token: the block that the socket's port is to come from */
+    WFPMODEL_RELEASE_PORTS = 14,   /* token */
+    WFPMODEL_CREATE_PORTS = 15,    /* nobody's socket: persistent; answers the token. This and the next two: Windows errors */
+    WFPMODEL_LOOK_UP_PORTS = 16,   /* the same; answers the token */
+    WFPMODEL_DELETE_PORTS = 17     /* the same */
 };
 
 enum WFPMODEL_CALL_FLAGS {
@@ -60,7 +67,7 @@ typedef struct WFPMODEL_CALL {
     uint16_t remote_port;
     uint8_t  local[16];
     uint8_t  remote[16];
-    uint32_t value;      /* PROMISCUOUS: the control code */
+    uint32_t value;      /* PROMISCUOUS: the control code; of port reservations: how many ports */
     uint32_t size;       /* QUERY: bytes that the caller has room for */
 } WFPMODEL_CALL;
 
@@ -68,7 +75,7 @@ typedef struct WFPMODEL_ANSWER {
     uint64_t endpoint;
     int32_t  error;      /* for WSASetLastError, 0 = go on */
     uint32_t length;     /* QUERY: of the bytes that follow, or would with more room */
-    uint16_t local_port; /* BIND */
+    uint16_t local_port; /* BIND, ACQUIRE_PORTS */
     uint16_t remote_port;/* CONNECT */
     uint8_t  family;
     uint8_t  swallowed;  /* DATAGRAM: a callout has taken it: nothing is to be sent */

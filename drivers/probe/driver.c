@@ -27,16 +27,25 @@ static void close_device(void)
     ReleaseSRWLockExclusive(&device_lock);
 }
 
+static const char default_device[] = "\\\\.\\WfpCallout";
+
+/* A request may name another driver's device; NULL: it does not. */
+static const char *named_device(const json_request *request)
+{
+    return request && json_has(request, "device") ? json_text(request, "device", default_device) : NULL;
+}
+
 /*
  * One IOCTL. Unless drv_open asked for a handle that stays, it has one of its own: Windows does not unload a driver while a
  * handle to its device is open, and a kept one would be stale after the driver was loaded anew.
  */
-static DWORD control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size, DWORD *got)
+static DWORD control(const json_request *request, DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size, DWORD *got)
 {
     DWORD error = 0;
+    const char *named = named_device(request);
     AcquireSRWLockShared(&device_lock);
-    HANDLE kept = device;
-    HANDLE mine = kept != INVALID_HANDLE_VALUE ? kept : open_device("\\\\.\\WfpCallout");
+    HANDLE kept = named ? INVALID_HANDLE_VALUE : device;
+    HANDLE mine = kept != INVALID_HANDLE_VALUE ? kept : open_device(named ? named : default_device);
     if (mine == INVALID_HANDLE_VALUE || !DeviceIoControl(mine, code, (void *)in, in_size, out, out_size, got, NULL))
         error = GetLastError();
     if (mine != kept)
@@ -48,7 +57,7 @@ static DWORD control(DWORD code, const void *in, DWORD in_size, void *out, DWORD
 DWORD driver_control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size)
 {
     DWORD got = 0;
-    return control(code, in, in_size, out, out_size, &got);
+    return control(NULL, code, in, in_size, out, out_size, &got);
 }
 
 static void take_address(const json_request *request, const char *key, uint8_t out[16])
@@ -116,7 +125,7 @@ static void add_rule(json_request *request)
     }
     rule.pattern_length = (uint16_t)pattern;
     rule.replacement_length = (uint16_t)replacement;
-    DWORD error = control(IOCTL_WFPCALLOUT_ADD_RULE, &rule, sizeof rule, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_ADD_RULE, &rule, sizeof rule, &result, sizeof result, &got);
     reply_status(request, error, &result, "rule", "The driver did not take the rule.");
 }
 
@@ -125,7 +134,7 @@ static void remove_rule(json_request *request)
     uint64_t id = (uint64_t)json_number(request, "rule", 0);
     WFPCALLOUT_RESULT result = {0};
     DWORD got = 0;
-    DWORD error = control(IOCTL_WFPCALLOUT_REMOVE_RULE, &id, sizeof id, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_REMOVE_RULE, &id, sizeof id, &result, sizeof result, &got);
     reply_status(request, error, &result, "value", "The driver did not remove the rule.");
 }
 
@@ -133,7 +142,7 @@ static void clear_rules(json_request *request)
 {
     WFPCALLOUT_RESULT result = {0};
     DWORD got = 0;
-    DWORD error = control(IOCTL_WFPCALLOUT_CLEAR_RULES, NULL, 0, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_CLEAR_RULES, NULL, 0, &result, sizeof result, &got);
     reply_status(request, error, &result, "removed", "The driver did not remove its rules.");
 }
 
@@ -141,7 +150,7 @@ static void version(json_request *request)
 {
     uint32_t number = 0;
     DWORD got = 0;
-    DWORD error = control(IOCTL_WFPCALLOUT_GET_VERSION, NULL, 0, &number, sizeof number, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_GET_VERSION, NULL, 0, &number, sizeof number, &got);
     if (error) {
         reply_win32(request, error, "Asking the driver for its version");
         return;
@@ -169,9 +178,10 @@ static void put_event(text_buffer *text, const WFPCALLOUT_EVENT *event)
     text_add(text, "}");
 }
 
-/* Events off the driver's ring, `most` at once; the caller frees them. */
-static WFPCALLOUT_EVENTS *read_events(DWORD most, DWORD *error)
+/* Events off the driver's ring, `max` at once; the caller frees them. */
+static WFPCALLOUT_EVENTS *read_events(const json_request *request, DWORD *error)
 {
+    DWORD most = (DWORD)json_number(request, "max", 256);
     most = most < 1 ? 1 : most > 4096 ? 4096 : most;
     DWORD size = (DWORD)(sizeof(WFPCALLOUT_EVENTS) + most * sizeof(WFPCALLOUT_EVENT)), got = 0;
     WFPCALLOUT_EVENTS *head = calloc(1, size);
@@ -179,7 +189,7 @@ static WFPCALLOUT_EVENTS *read_events(DWORD most, DWORD *error)
         *error = ERROR_NO_SYSTEM_RESOURCES;
         return NULL;
     }
-    *error = control(IOCTL_WFPCALLOUT_READ_EVENTS, NULL, 0, head, size, &got);
+    *error = control(request, IOCTL_WFPCALLOUT_READ_EVENTS, NULL, 0, head, size, &got);
     if (!*error && (got < sizeof *head || head->event_size != sizeof(WFPCALLOUT_EVENT) ||
                     sizeof *head + (uint64_t)head->count * head->event_size > got))
         *error = ERROR_REVISION_MISMATCH;
@@ -211,7 +221,7 @@ static void put_stats(text_buffer *text, const WFPCALLOUT_STATS *stats)
 static void events(json_request *request)
 {
     DWORD error;
-    WFPCALLOUT_EVENTS *head = read_events((DWORD)json_number(request, "max", 256), &error);
+    WFPCALLOUT_EVENTS *head = read_events(request, &error);
     if (error) {
         reply_win32(request, error, "Reading events");
     } else {
@@ -224,10 +234,11 @@ static void events(json_request *request)
 }
 
 /* What waits inside the driver has a handle of its own: I/O on one synchronous handle is serialised. */
-static DWORD wait_in_driver(DWORD code, void *in, DWORD in_size, WFPCALLOUT_RESULT *result)
+static DWORD wait_in_driver(const json_request *request, DWORD code, void *in, DWORD in_size, WFPCALLOUT_RESULT *result)
 {
     DWORD got = 0, error = 0;
-    HANDLE own = open_device("\\\\.\\WfpCallout");
+    const char *named = named_device(request);
+    HANDLE own = open_device(named ? named : default_device);
     if (own == INVALID_HANDLE_VALUE || !DeviceIoControl(own, code, in, in_size, result, sizeof *result, &got, NULL))
         error = GetLastError();
     if (own != INVALID_HANDLE_VALUE)
@@ -238,7 +249,7 @@ static DWORD wait_in_driver(DWORD code, void *in, DWORD in_size, WFPCALLOUT_RESU
 static DWORD wait_for_driver(json_request *request, WFPCALLOUT_RESULT *result)
 {
     uint32_t timeout = (uint32_t)json_number(request, "timeout_ms", 10000);
-    return wait_in_driver(IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, result);
+    return wait_in_driver(request, IOCTL_WFPCALLOUT_DRAIN, &timeout, sizeof timeout, result);
 }
 
 static void pended(json_request *request)
@@ -254,7 +265,7 @@ static void pended(json_request *request)
      * comes to the engine as one. */
     do {
         wanted.milliseconds = PENDED_WAIT_MS;
-        error = wait_in_driver(IOCTL_WFPCALLOUT_PENDED, &wanted, sizeof wanted, &result);
+        error = wait_in_driver(request, IOCTL_WFPCALLOUT_PENDED, &wanted, sizeof wanted, &result);
     } while (!error && (uint32_t)result.status == IO_TIMEOUT && GetTickCount64() < end);
     reply_status(request, error, &result, "number", "Nothing was put off.");
 }
@@ -270,7 +281,7 @@ static void complete(json_request *request)
     order.target_pid = (uint32_t)json_number(request, "target_pid", 0);
     order.context = (uint64_t)json_number(request, "context", 0);
     take_address(request, "new_addr", order.new_addr);
-    DWORD error = control(IOCTL_WFPCALLOUT_COMPLETE, &order, sizeof order, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_COMPLETE, &order, sizeof order, &result, sizeof result, &got);
     reply_status(request, error, &result, "value", "This is not put off, or was completed before.");
 }
 
@@ -288,16 +299,16 @@ static void settle(json_request *request)
     WFPCALLOUT_STATS stats = {0};
     WFPCALLOUT_EVENTS *head = NULL;
     DWORD got = 0;
-    DWORD error = control(IOCTL_WFPCALLOUT_CLEAR_RULES, NULL, 0, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_CLEAR_RULES, NULL, 0, &result, sizeof result, &got);
     if (!error && result.status >= 0)
         error = wait_for_driver(request, &result);
     if (error || result.status < 0) {
         reply_status(request, error, &result, "seq", "The driver still has rules, work or injections pending.");
         return;
     }
-    head = read_events((DWORD)json_number(request, "max", 256), &error);
+    head = read_events(request, &error);
     if (!error)
-        error = control(IOCTL_WFPCALLOUT_GET_STATS, NULL, 0, &stats, sizeof stats, &got);
+        error = control(request, IOCTL_WFPCALLOUT_GET_STATS, NULL, 0, &stats, sizeof stats, &got);
     if (error) {
         reply_win32(request, error, "Reading the driver's events and counters");
     } else {
@@ -315,7 +326,7 @@ static void stats(json_request *request)
 {
     WFPCALLOUT_STATS stats = {0};
     DWORD got = 0;
-    DWORD error = control(IOCTL_WFPCALLOUT_GET_STATS, NULL, 0, &stats, sizeof stats, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_GET_STATS, NULL, 0, &stats, sizeof stats, &got);
     if (error) {
         reply_win32(request, error, "Reading the driver's counters");
         return;
@@ -346,7 +357,7 @@ static void inject(json_request *request)
     packet->interface_index = (uint32_t)json_number(request, "interface_index", 0);
     take_address(request, "local_addr", packet->local_addr);
     take_address(request, "remote_addr", packet->remote_addr);
-    DWORD error = control(IOCTL_WFPCALLOUT_INJECT, packet, (DWORD)sizeof *packet + (DWORD)size, &result, sizeof result,
+    DWORD error = control(request, IOCTL_WFPCALLOUT_INJECT, packet, (DWORD)sizeof *packet + (DWORD)size, &result, sizeof result,
                           &got);
     reply_status(request, error, &result, "value", "The driver could not inject.");
     free(packet);
@@ -369,13 +380,13 @@ static void lab(json_request *request)
         reply_error(request, "BadHex", 0, "'key' and 'key2' are 32 hexadecimal digits: a GUID as in memory.");
         return;
     }
-    DWORD error = control(IOCTL_WFPCALLOUT_LAB, &call, sizeof call, &result, sizeof result, &got);
+    DWORD error = control(request, IOCTL_WFPCALLOUT_LAB, &call, sizeof call, &result, sizeof result, &got);
     reply_status(request, error, &result, "value", "WFP refused the call.");
 }
 
 static void open_op(json_request *request)
 {
-    const char *path = json_text(request, "device", "\\\\.\\WfpCallout");
+    const char *path = json_text(request, "device", default_device);
     close_device();
     AcquireSRWLockExclusive(&device_lock);
     device = open_device(path);
@@ -405,7 +416,7 @@ static void raw_ioctl(json_request *request)
     if (size < 0) {
         reply_error(request, "BadHex", 0, "'in_hex' is an even number of hexadecimal digits.");
     } else {
-        DWORD error = control((DWORD)json_number(request, "code", 0), in, (DWORD)size, out, out_size, &got);
+        DWORD error = control(request, (DWORD)json_number(request, "code", 0), in, (DWORD)size, out, out_size, &got);
         if (error) {
             reply_win32(request, error, "DeviceIoControl");
         } else {

@@ -52,8 +52,9 @@ static void dispatch(char *line)
         reply_begin(&text, &request);
         text_add(&text, ",\"version\":%d,\"pid\":%lu", PROBE_VERSION, GetCurrentProcessId());
         reply_send(&text);
-    } else if (!socket_op(op, &request) && !redirect_op(op, &request) && !message_op(op, &request) && !service_op(op, &request) &&
-               !driver_op(op, &request) && !state_op(op, &request) && !play_op(op, &request)) {
+    } else if (!socket_op(op, &request) && !redirect_op(op, &request) && !reservation_op(op, &request) && !message_op(op, &request) &&
+               !service_op(op, &request) && !driver_op(op, &request) && !state_op(op, &request) && !play_op(op, &request) &&
+               !replay_op(op, &request)) {
         char message[128];
         snprintf(message, sizeof message, "There is no operation '%.60s'.", op);
         reply_error(&request, "UnknownOperation", 0, message);

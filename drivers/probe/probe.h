@@ -39,6 +39,7 @@ typedef struct probe_socket {
     bool listening, closing, eof;
     char mode[8];
     LONG references;
+    SRWLOCK calls;          /* shared around calls that change or ask the socket, exclusive around closesocket */
     LONG64 accepted, bytes_in, bytes_out;
     int error;
     int listener;           /* handle of the listener that accepted it */
@@ -52,6 +53,13 @@ void sockets_start(void);
 probe_socket *socket_adopt(SOCKET socket, int type);
 probe_socket *socket_get(int handle);  /* adds a reference; NULL when unknown */
 void socket_put(probe_socket *socket);
+/*
+ * Around shutdown, WSAIoctl and the like, which may not wait in between: nobody closes the socket meanwhile; false once
+ * it is closed. Its number may be another's by then; and Wine 8's server crashes, with all of Wine, when a call that has
+ * no event (these; not accept, select, send, recv) ends behind the last handle of its socket.
+ */
+bool socket_enter(probe_socket *socket);
+void socket_leave(probe_socket *socket);
 int socket_wait(SOCKET socket, short events, int timeout_ms); /* 1 ready, 0 time is up, -1 error */
 bool socket_op(const char *op, json_request *request);         /* false: not an operation of this file */
 /* proxy.c: serves one accepted connection of a listener until it ends. */
@@ -61,12 +69,17 @@ int redirect_query(SOCKET socket, unsigned long code, unsigned char *out, unsign
 int redirect_set(SOCKET socket, const unsigned char *records, unsigned long size);
 void redirect_describe(text_buffer *text, SOCKET socket);
 bool redirect_op(const char *op, json_request *request);
-/* message.c, service.c, driver.c, state.c, play.c */
+/* reservation.c */
+int reservation_associate(SOCKET socket, uint64_t token); /* Winsock error or 0 */
+bool reservation_op(const char *op, json_request *request);
+/* message.c, service.c, driver.c, state.c, play.c, replay.c */
 bool message_op(const char *op, json_request *request);
 bool service_op(const char *op, json_request *request);
 bool driver_op(const char *op, json_request *request);
 bool state_op(const char *op, json_request *request);
 bool play_op(const char *op, json_request *request);
+bool replay_op(const char *op, json_request *request);
+void replay_end(void); /* ends a replay that runs and closes its sockets */
 DWORD driver_control(DWORD code, const void *in, DWORD in_size, void *out, DWORD out_size); /* gives a Windows error */
 
 /* Runs an operation on a thread of its own; the request is copied and freed there. */

@@ -14,11 +14,8 @@ static bool move(probe_socket *counted, SOCKET from, SOCKET to, bool inward)
 {
     char data[16384];
     int got = recv(from, data, sizeof data, 0);
-    if (got <= 0) {
-        if (to != INVALID_SOCKET)
-            shutdown(to, SD_SEND);
+    if (got <= 0)
         return false;
-    }
     InterlockedAdd64(inward ? &counted->bytes_in : &counted->bytes_out, got);
     for (int sent = 0; to != INVALID_SOCKET && sent < got;) {
         int done = send(to, data + sent, got - sent, 0);
@@ -37,7 +34,13 @@ static SOCKET onward(probe_socket *connection)
     unsigned char context[4096], records[4096];
     unsigned long context_size = 0, records_size = 0;
     WFPCALLOUT_REDIRECT_CONTEXT original;
-    int error = redirect_query(connection->socket, QUERY_CONTEXT, context, sizeof context, &context_size);
+    int error = WSAENOTSOCK;
+    if (socket_enter(connection)) {
+        error = redirect_query(connection->socket, QUERY_CONTEXT, context, sizeof context, &context_size);
+        if (redirect_query(connection->socket, QUERY_RECORDS, records, sizeof records, &records_size))
+            records_size = 0;
+        socket_leave(connection);
+    }
     if (error || context_size < sizeof original) {
         connection->error = error ? error : WSAEDESTADDRREQ;
         return INVALID_SOCKET;
@@ -49,7 +52,7 @@ static SOCKET onward(probe_socket *connection)
     if (out == INVALID_SOCKET)
         return out;
     /* Without the records WFP would take this for a new connection and redirect it here again. */
-    if (!redirect_query(connection->socket, QUERY_RECORDS, records, sizeof records, &records_size) && records_size)
+    if (records_size)
         connection->error = redirect_set(out, records, records_size);
     if (connect(out, (struct sockaddr *)address, length)) {
         connection->error = WSAGetLastError();
@@ -71,10 +74,17 @@ static void relay(probe_socket *connection, SOCKET out)
             FD_SET(out, &ready);
         if (select(0, &ready, NULL, NULL, NULL) <= 0)
             break;
-        if (in_open && FD_ISSET(connection->socket, &ready))
-            in_open = move(connection, connection->socket, out, true);
-        if (out_open && FD_ISSET(out, &ready))
-            out_open = move(connection, out, connection->socket, false);
+        if (in_open && FD_ISSET(connection->socket, &ready) && !move(connection, connection->socket, out, true)) {
+            in_open = false;
+            shutdown(out, SD_SEND);
+        }
+        if (out_open && FD_ISSET(out, &ready) && !move(connection, out, connection->socket, false)) {
+            out_open = false;
+            if (socket_enter(connection)) {
+                shutdown(connection->socket, SD_SEND);
+                socket_leave(connection);
+            }
+        }
     }
 }
 

@@ -80,6 +80,11 @@ bool redirect_op(const char *op, json_request *request)
         return true;
     }
     unsigned char data[8192];
+    if (!socket_enter(socket)) {
+        reply_winsock(request, WSAENOTSOCK, "Asking of the redirection");
+        socket_put(socket);
+        return true;
+    }
     if (set) {
         int size = hex_decode(json_text(request, "hex", ""), data, sizeof data);
         int error = size < 0 ? WSAEINVAL : redirect_set(socket->socket, data, (unsigned long)size);
@@ -102,6 +107,7 @@ bool redirect_op(const char *op, json_request *request)
             reply_send(&text);
         }
     }
+    socket_leave(socket);
     socket_put(socket);
     return true;
 }

@@ -27,6 +27,7 @@ probe_socket *socket_adopt(SOCKET socket, int type)
     entry->socket = socket;
     entry->type = type;
     entry->references = 2; /* the table's and the caller's */
+    InitializeSRWLock(&entry->calls);
     strcpy(entry->mode, "hold");
     if (!getsockname(socket, (struct sockaddr *)&address, &length))
         address_print((struct sockaddr *)&address, entry->local, sizeof entry->local);
@@ -73,6 +74,20 @@ void socket_put(probe_socket *socket)
     free(socket);
 }
 
+bool socket_enter(probe_socket *socket)
+{
+    AcquireSRWLockShared(&socket->calls);
+    if (!socket->closing)
+        return true;
+    ReleaseSRWLockShared(&socket->calls);
+    return false;
+}
+
+void socket_leave(probe_socket *socket)
+{
+    ReleaseSRWLockShared(&socket->calls);
+}
+
 /* Takes the socket out of the table and closes it, which ends every operation that waits on it. */
 static void socket_close(probe_socket *socket, bool reset)
 {
@@ -83,27 +98,37 @@ static void socket_close(probe_socket *socket, bool reset)
     ReleaseSRWLockExclusive(&table_lock);
     if (!mine)
         return;
+    AcquireSRWLockExclusive(&socket->calls);
     socket->closing = true;
     if (reset) {
         struct linger hard = {1, 0};
         setsockopt(socket->socket, SOL_SOCKET, SO_LINGER, (char *)&hard, sizeof hard);
     }
     closesocket(socket->socket);
+    ReleaseSRWLockExclusive(&socket->calls);
     if (socket->arrived)
         ReleaseSemaphore(socket->arrived, 64, NULL);
     socket_put(socket);
 }
 
+/*
+ * A connection that ends badly is readable, and a connect that fails shows in the third set. The socket is in that one for
+ * the latter alone: Wine 8 asserts when a reset comes while it enters one socket both as readable and as failed.
+ */
 int socket_wait(SOCKET socket, short events, int timeout_ms)
 {
-    fd_set ready, failed;
+    fd_set readable, writable, failed;
     struct timeval limit = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
-    FD_ZERO(&ready);
+    FD_ZERO(&readable);
+    FD_ZERO(&writable);
     FD_ZERO(&failed);
-    FD_SET(socket, &ready);
-    FD_SET(socket, &failed);
-    return select(0, events & POLLRDNORM ? &ready : NULL, events & POLLWRNORM ? &ready : NULL, &failed,
-                  timeout_ms < 0 ? NULL : &limit);
+    if (events & POLLRDNORM)
+        FD_SET(socket, &readable);
+    if (events & POLLWRNORM) {
+        FD_SET(socket, &writable);
+        FD_SET(socket, &failed);
+    }
+    return select(0, &readable, &writable, &failed, timeout_ms < 0 ? NULL : &limit);
 }
 
 static probe_socket *wanted(const json_request *request)
@@ -132,8 +157,10 @@ static void reply_socket(json_request *request, probe_socket *socket)
     text_add(&text, ",\"socket\":%d,\"local\":\"%s\"", socket->handle, socket->local);
     if (socket->peer[0])
         text_add(&text, ",\"peer\":\"%s\"", socket->peer);
-    if (socket->listener)
+    if (socket->listener && socket_enter(socket)) {
         redirect_describe(&text, socket->socket);
+        socket_leave(socket);
+    }
     reply_send(&text);
 }
 
@@ -218,7 +245,8 @@ static void tcp_listen(json_request *request)
     if (!address_of(request, "address", &address, &length))
         return;
     SOCKET raw = address_socket(&address, SOCK_STREAM, IPPROTO_TCP, json_true(request, "dual"));
-    if (raw == INVALID_SOCKET || bind(raw, (struct sockaddr *)&address, length) ||
+    bool reserved = json_has(request, "reservation");
+    if (raw == INVALID_SOCKET || (reserved && reservation_associate(raw, (uint64_t)json_number(request, "reservation", 0))) || bind(raw, (struct sockaddr *)&address, length) ||
         listen(raw, (int)json_number(request, "backlog", 16))) {
         reply_winsock(request, WSAGetLastError(), "Listening");
         if (raw != INVALID_SOCKET)
@@ -493,6 +521,7 @@ static void list(json_request *request)
 static void close_all(json_request *request)
 {
     int closed = 0;
+    replay_end();
     for (int i = 0; i < MAX_SOCKETS; i++) {
         AcquireSRWLockShared(&table_lock);
         int handle = table[i] ? table[i]->handle : 0;
@@ -525,8 +554,13 @@ static void shut_down(json_request *request)
     probe_socket *socket = wanted(request);
     if (!socket)
         return;
-    if (shutdown(socket->socket, SD_SEND))
-        reply_winsock(request, WSAGetLastError(), "Shutting down");
+    int error = WSAENOTSOCK;
+    if (socket_enter(socket)) {
+        error = shutdown(socket->socket, SD_SEND) ? WSAGetLastError() : 0;
+        socket_leave(socket);
+    }
+    if (error)
+        reply_winsock(request, error, "Shutting down");
     else
         reply_ok(request);
     socket_put(socket);

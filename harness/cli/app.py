@@ -7,7 +7,24 @@ import sys
 
 import typer
 
-from harness.cli import clean, doctor, history, image, report, rules, run, screen, shell, state
+from harness.cli import (
+    bisect,
+    bundle,
+    cert,
+    clean,
+    doctor,
+    history,
+    image,
+    minimise,
+    nightly,
+    report,
+    reproduce,
+    rules,
+    run,
+    screen,
+    shell,
+    state,
+)
 from harness.errors import HarnessError
 from harness.printable import printable
 
@@ -19,6 +36,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
+app.command(name="nightly")(nightly.nightly)
+app.command(name="reproduce", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    reproduce.reproduce
+)
+app.command(name="minimise")(minimise.minimise)
+app.command(name="bisect")(bisect.bisect)
+app.command(name="bundle")(bundle.bundle)
 app.command(name="rules")(rules.rules)
 app.command(name="history")(history.history)
 app.command(name="report")(report.report)
@@ -28,6 +52,7 @@ app.command(name="screen")(screen.screen)
 app.command(name="shell")(shell.shell)
 app.command(name="state")(state.state)
 app.add_typer(image.app, name="image")
+app.add_typer(cert.app, name="cert")
 
 
 def main() -> None:

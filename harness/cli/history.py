@@ -26,17 +26,22 @@ def history(
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="How many attempts are shown of each.")] = 20,
     failing: Annotated[bool, typer.Option("--failing", help="Only those that did not pass or skip at last.")] = False,
+    crashes: Annotated[
+        bool, typer.Option("--crashes", help="All crashes by signature: when first and last seen, where, which builds.")
+    ] = False,
     file: Annotated[str | None, typer.Option("--history", help="The file; under the user's state folder else.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """The record of each scenario: its last outcomes, its flake rate, and since which build of the driver it fails.
 
     Every run adds to it by itself. The flake rate counts attempts with the same image, driver and seed that came to
-    something else than the others.
+    something else than the others. What ran with another NIC, verifier, firewall or number of processors stands apart.
     """
     from rich.console import Console
 
-    from harness.history import HistoryStore, gather, history_path
+    from harness.history import HistoryStore, crashes_of, gather, history_path
+    from harness.history.crashes import as_json as crashes_as_json
+    from harness.history.crashes import show_crashes
     from harness.history.table import as_json as to_json
     from harness.history.table import show_one, show_records
     from harness.report import Outcome
@@ -54,6 +59,11 @@ def history(
         )
     if not path.exists():
         raise UsageError(f"There is no history at '{path}' yet.", hint="A run makes it, or 'wfp-hil history import'.")
+    if crashes:
+        with HistoryStore(path) as store:
+            found = crashes_of(store.pasts(scenario=words[0] if words else None, guest=guest, driver=driver))
+        print(crashes_as_json(found)) if as_json else show_crashes(Console(highlight=False), found)
+        return
     with HistoryStore(path) as store:
         records = gather(store.pasts(scenario=words[0] if words else None, guest=guest, driver=driver))
     if failing:
@@ -63,8 +73,9 @@ def history(
         print(to_json(records))
     elif not records:
         raise UsageError("The history has no such attempt.", hint="Part of a scenario's name is enough.")
-    elif len(records) == 1 and words:
-        show_one(console, records[0], last=last)
+    elif words and len({record.scenario for record in records}) == 1:
+        for record in records:
+            show_one(console, record, last=last)
     else:
         show_records(console, records, last=last)
 

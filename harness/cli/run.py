@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import pytest
 import typer
 
-from harness.cli.clean import clear_up
-from harness.cli.progress import show_steps
-from harness.config import NicModel, Profile
+from harness.cli import options
+from harness.cli.before import make_ready
+from harness.config import Profile
 from harness.errors import UsageError
+from harness.ownership import OWNER_VARIABLE, Owner, temporary_folder
 from harness.process import free_memory_mib
 
 _INTERRUPTED = 130
@@ -24,36 +25,25 @@ _MOST = 4
 
 def run(
     context: typer.Context,
-    guest: Annotated[str, typer.Option(help="A folder under vm-images, or the path of a guest.toml.")] = "reference",
-    driver: Annotated[
-        Path | None, typer.Option(help="The .sys under test; our own callout driver if not given.")
-    ] = None,
-    nic: Annotated[NicModel | None, typer.Option(help="Model of the test NIC; the profile's if not given.")] = None,
-    vcpus: Annotated[
-        int | None, typer.Option(help="Processors of the guest, 1 to 64; the profile's if not given.")
-    ] = None,
+    guest: options.Guest = "reference",
+    driver: options.Driver = None,
+    nic: options.Nic = None,
+    vcpus: options.Vcpus = None,
     fresh: Annotated[
         Literal["test", "module", "session"] | None, typer.Option(help="How often the guest is reverted.")
     ] = None,
-    verifier: Annotated[
-        Literal["off", "standard", "low-resources"] | None,
-        typer.Option(help="Profile of Driver Verifier for the driver and ndis.sys; Windows guests only."),
+    verifier: options.Verifier = None,
+    firewall: Annotated[
+        Literal["on", "off"] | None, typer.Option(help="Windows Firewall, all profiles; Windows guests only.")
     ] = None,
-    contract: Annotated[
-        Literal["fail", "tell"] | None,
-        typer.Option(help="What a driver that breaks its contract comes to: a failure (default), or words alone."),
+    contract: options.MaybeContract = None,
+    machines: options.Machines = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="What random choices are drawn from: impairments, random sequences.")
     ] = None,
-    machines: Annotated[
-        int | None,
-        typer.Option(min=1, max=64, help="Machines side by side; one for each core, as memory allows, if not given."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; out/<run> if not given.")] = None,
-    history: Annotated[
-        str | None, typer.Option(metavar="FILE", help="SQLite file of all runs, or 'off'; under the state folder else.")
-    ] = None,
-    known_issues: Annotated[
-        Path | None, typer.Option(help="TOML list of failures that are known; known-issues.toml else, if it is there.")
-    ] = None,
+    out: options.Out = None,
+    history: options.History = None,
+    known_issues: options.KnownIssues = None,
     scenarios: Annotated[Path, typer.Option(help="Folder or file of scenarios.")] = Path("scenarios"),
 ) -> None:
     """Build or find the image, boot the guest, deploy the driver and run the scenarios.
@@ -67,8 +57,6 @@ def run(
         )
     from harness.config import load_profile
     from harness.driver import load_package_for
-    from harness.hypervisor import connect
-    from harness.images import ensure
     from harness.plugin.remembering import find_known_issues
 
     # What was mistyped should cost no time: first all that can be known without a guest.
@@ -78,10 +66,7 @@ def run(
     find_known_issues(None if known_issues is None else str(known_issues))
     if out is not None:
         _make(out)
-    connect().close()
-    with show_steps(max_depth=2):
-        clear_up()
-        ensure(profile.name)
+    make_ready(profile)
     arguments = [*context.args, "--guest", guest]
     for option, value in (
         ("--driver", driver),
@@ -89,7 +74,9 @@ def run(
         ("--vcpus", vcpus),
         ("--fresh", fresh),
         ("--verifier", verifier),
+        ("--firewall", firewall),
         ("--contract", contract),
+        ("--seed", seed),
         ("--out", out),
         ("--history", history),
         ("--known-issues", known_issues),
@@ -105,24 +92,35 @@ def run(
 def side_by_side(machines: int | None, profile: Profile, words: list[str], fresh: str | None) -> list[str]:
     """What has pytest-xdist run the scenarios on several machines; nothing for one.
 
-    One machine for each core keeps this host busy: an emulated guest that is at work fills one, whatever vCPUs it has.
     What needs the terminal, or says itself how to be distributed, is left alone.
     """
     if any(word.startswith(_ALONE) for word in words):
         return []
     if machines is None:
-        room = free_memory_mib() // (profile.machine.memory_mib + _BESIDE_MIB)
-        machines = max(1, min(os.cpu_count() or 1, room, _MOST))
+        machines = machines_here(profile)
     # Scenarios of one module share a guest, and so stay together, where the guest is put back once a module.
     return (
         [] if machines == 1 else ["-n", str(machines), "--dist", "worksteal" if fresh in (None, "test") else "loadfile"]
     )
 
 
+def machines_here(profile: Profile) -> int:
+    """How many side by side: one for each core, as memory allows, up to four.
+
+    That keeps this host busy: an emulated guest that is at work fills a core, whatever vCPUs it has.
+    """
+    room = free_memory_mib() // (profile.machine.memory_mib + _BESIDE_MIB)
+    return max(1, min(os.cpu_count() or 1, room, _MOST))
+
+
 def run_pytest(arguments: list[str]) -> int:
     """The exit code of a run; those that are pytest's own become ours."""
     watch = _Watch()
-    code = int(pytest.main(arguments, plugins=[watch]))
+    os.environ[OWNER_VARIABLE] = Owner.this_process().mark  # by which the workers of a killed run are known
+    with temporary_folder("pytest") as folder:  # what pytest makes by itself would outlive a run that is killed
+        own = [] if any(word.startswith("--basetemp") for word in arguments) else ["--basetemp", str(folder / "tmp")]
+        code = int(pytest.main([*arguments, *own], plugins=[watch]))
+    del os.environ[OWNER_VARIABLE]
     if watch.interrupted:
         return _INTERRUPTED
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.config.directories import cache_root, profiles_root, project_root, state_root
 from harness.config.install import InstallSettings, StageSettings
-from harness.config.loading import known_profiles, load_profile
+from harness.config.loading import known_profiles, line_of, load_model, load_profile
 from harness.config.profile import (
     BootSettings,
     GuestKind,
@@ -27,6 +27,8 @@ __all__ = [
     "StageSettings",
     "cache_root",
     "known_profiles",
+    "line_of",
+    "load_model",
     "load_profile",
     "profiles_root",
     "project_root",

@@ -1,13 +1,13 @@
-"""Reading a profile: every error names the file and the key, and what was probably meant."""
+"""Reading TOML into models: every error names the file and the key, and what was probably meant."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -16,7 +16,9 @@ from harness.config.directories import profiles_root
 from harness.config.profile import Profile
 from harness.errors import ConfigError
 
-_SECTION = re.compile(r"^\s*\[([^\[\]]+)\]")
+Model = TypeVar("Model", bound=BaseModel)
+
+_SECTION = re.compile(r"^\s*\[\[?([^\[\]]+)\]")
 _KEY = re.compile(r"""^["']?([\w-]+)["']?\s*=""")
 _EXAMPLE = f"'{profiles_root() / 'reference' / 'guest.toml'}' is an example that works."
 
@@ -27,6 +29,16 @@ def load_profile(name_or_path: str | Path, *, root: Path | None = None) -> Profi
     Raises ConfigError when there is none, when it is not TOML, or when a key or value is not allowed.
     """
     path = _locate(str(name_or_path), root or profiles_root())
+    return load_model(path, Profile, example=_EXAMPLE, given={"path": path})
+
+
+def load_model(path: Path, model: type[Model], *, example: str, given: Mapping[str, object] | None = None) -> Model:
+    """Read a TOML file into a model; `example` is the hint for who does not know what belongs there.
+
+    `given` are fields that the program knows and the file may not have.
+    Raises ConfigError when it cannot be read, when it is not TOML, or when a key or value is not allowed.
+    """
+    given = given or {}
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
@@ -38,12 +50,13 @@ def load_profile(name_or_path: str | Path, *, root: Path | None = None) -> Profi
         raise ConfigError(
             f"'{path}' cannot be read: {error.strerror}.", hint="Give a file that you may read."
         ) from error
-    if "path" in table:
-        raise ConfigError(f"'{path}'{_line_of(text, ('path',))}: key 'path' is not known.", hint=_EXAMPLE)
+    for key in given:
+        if key in table:
+            raise ConfigError(f"'{path}'{line_of(text, (key,))}: key '{key}' is not known.", hint=example)
     try:
-        return Profile.model_validate({**table, "path": path})
+        return model.model_validate({**table, **given})
     except ValidationError as error:
-        raise _explain(path, text, error) from error
+        raise _explain(path, text, error, model, tuple(given), example) from error
 
 
 def known_profiles(root: Path | None = None) -> list[str]:
@@ -83,7 +96,7 @@ def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigEr
     return ConfigError(f"'{path}', line {number}{column}{named}: this is not valid TOML: {what}.", hint=hint)
 
 
-def _line_of(text: str, location: Sequence[int | str]) -> str:
+def line_of(text: str, location: Sequence[int | str]) -> str:
     """', line N' for the key at this place, or for its section where the key is not there; '' if neither is."""
     names = [part for part in location if isinstance(part, str)]
     section, at = "", 0
@@ -102,22 +115,24 @@ def _line_of(text: str, location: Sequence[int | str]) -> str:
     return f", line {at}" if at else ""
 
 
-def _explain(path: Path, text: str, error: ValidationError) -> ConfigError:
+def _explain(
+    path: Path, text: str, error: ValidationError, model: type[BaseModel], given: tuple[str, ...], example: str
+) -> ConfigError:
     details = error.errors(include_url=False)
     # A misspelt key shows as one unknown and one missing key; the unknown one is the cause, so it comes first.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
     # A wrong entry of a list also makes the list too short: an echo, not another error.
     others = sum(detail["loc"] != first["loc"][: len(detail["loc"])] for detail in details)
-    sentence, hint = _sentence(first)
+    sentence, hint = _sentence(first, model, given)
     more = f" ({others} more {'error' if others == 1 else 'errors'} in this file)" if others else ""
-    return ConfigError(f"'{path}'{_line_of(text, first['loc'])}: {sentence}{more}.", hint=hint or _EXAMPLE)
+    return ConfigError(f"'{path}'{line_of(text, first['loc'])}: {sentence}{more}.", hint=hint or example)
 
 
-def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
+def _sentence(detail: ErrorDetails, model: type[BaseModel], given: tuple[str, ...]) -> tuple[str, str | None]:
     key = ".".join(str(part) for part in detail["loc"])
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(detail["loc"][:-1])
+        allowed = _allowed_keys(detail["loc"][:-1], model, given)
         near = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
         return f"key '{key}' is not known", (
             f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(allowed)}."
@@ -131,20 +146,20 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str | None]:
         )
     wanted = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     wanted = wanted.replace("String should match pattern", "text that matches")
+    wanted = {"a valid tuple": "a list, in brackets", "a valid dictionary": "a section"}.get(wanted, wanted)
     if kind == "value_error" and isinstance(detail["input"], dict):
         return f"section '{key}': {wanted}" if key else wanted, None
     return f"key '{key}' is {detail['input']!r}, wanted {wanted}", None
 
 
-def _allowed_keys(section: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Profile
+def _allowed_keys(section: tuple[int | str, ...], model: type[BaseModel], given: tuple[str, ...]) -> list[str]:
     for part in section:
         field = model.model_fields.get(str(part))
         inner = _model_in(field.annotation) if field else model  # a name that the profile chooses, as of a stage
         if inner is None:
             return []
         model = inner
-    return [name for name in model.model_fields if name != "path"]
+    return [name for name in model.model_fields if name not in given]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -16,7 +16,7 @@ from harness.steps import step
 from harness.waiting import Deadline, lock
 
 _DRIVER = "wfpcallout.sys"
-PRODUCTS = (_DRIVER, "wfpprobe.exe", "wfpcrash.sys")
+PRODUCTS = (_DRIVER, "wfpprobe.exe", "wfpcrash.sys", "wfpcallout2.sys")
 _SOURCES = (".c", ".h", ".mk", ".def", ".rc")
 _BUILD_SECONDS = 300.0
 

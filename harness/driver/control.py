@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from harness.driver.device import Asks
 from harness.driver.interface import Action, FilterAction, InjectPath, RuleFlag, protocol_number, split_endpoint
 from harness.driver.lab import Lab
 from harness.driver.pending import Pended, redirection_target, wait_for_pended
 from harness.driver.streams import StreamRules
 from harness.errors import GuestError
-from harness.guest import ProbeClient, ProbeError, ProbeListener, ProbeUdp
+from harness.guest import ProbeError, ProbeListener, ProbeUdp
 from harness.wfp import layer_id, status_name, status_ok
 
 _DRAIN_SECONDS = 10.0
@@ -97,7 +98,7 @@ class Match:
 class DriverControl(StreamRules):
     """The driver under test, as a scenario talks to it."""
 
-    def __init__(self, probe: ProbeClient) -> None:
+    def __init__(self, probe: Asks) -> None:
         self._probe = probe
         self.lab = Lab(probe)
 
@@ -124,12 +125,15 @@ class DriverControl(StreamRules):
             "ALE_CONNECT_REDIRECT", Action.REDIRECT, protocol, remote=remote, context=context, **target, **options
         )
 
-    def redirect_bind(self, protocol: str, *, to: str, **options: Any) -> Rule:
+    def redirect_bind(self, protocol: str, *, to: str, reservation: int | None = None, **options: Any) -> Rule:
         """Bind sockets to the address and port of `to` instead; of ':9000' and '127.0.0.1:0' only what it names.
 
-        `local`, among the options, is what the program asks for. See FWPS_BIND_REQUEST0, fwpsk.h.
+        `local`, among the options, is what the program asks for. With `reservation`, the token of a port reservation,
+        the port comes from its block. See FWPS_BIND_REQUEST0, fwpsk.h.
         """
         address, port = split_endpoint(to)
+        if reservation is not None:
+            options |= {"context": reservation, "flags": [*options.get("flags", ()), RuleFlag.PORT_RESERVATION]}
         return self.add_rule(
             "ALE_BIND_REDIRECT", Action.REDIRECT, protocol, new_addr=address or None, new_port=port, **options
         )

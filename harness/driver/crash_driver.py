@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from harness.driver.build import build_all
-from harness.driver.deploy import DriverService, deploy
-from harness.driver.package import load_package
+from harness.driver.beside import deploy_beside
+from harness.driver.deploy import DriverService
 from harness.errors import DeployError
 from harness.guest import Guest
-from harness.guest.session import WORK_FOLDER
 
 DRIVER_NAME = "wfpcrash.sys"
 REMOTE = "198.51.100.77"
@@ -43,15 +41,7 @@ class CrashDriver:
     @classmethod
     def install(cls, guest: Guest) -> CrashDriver:
         """Put it into the guest; it is not started yet."""
-        package = load_package(build_all()[DRIVER_NAME])
-        if guest.kind.name == "windows":
-            service = deploy(guest, package, quick=True)  # signed, and as a package
-        else:
-            path = rf"{WORK_FOLDER}\{DRIVER_NAME}"
-            guest.upload(package.path, path)
-            service = DriverService(guest, package.service, path, quick=True)
-            service.create()
-        return cls(guest, service)
+        return cls(guest, deploy_beside(guest, DRIVER_NAME))
 
     def start(self, wish: Wish) -> None:
         """Load it with this wish; with most of them the guest does not live to answer.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from harness.driver.device import Asks
 from harness.driver.interface import CrashPlace, LabOp, protocol_number, split_endpoint
-from harness.guest import ProbeClient, ProbeError
+from harness.guest import ProbeError
 from harness.wfp import action_value, layer_id, status_name, status_ok
 
 # A callout's filter beside IPsec needs a sublayer that is lighter than the default one.
@@ -35,7 +36,7 @@ class LabResult:
 class Lab:
     """The calls; none of them raises because WFP refused, the status says it."""
 
-    def __init__(self, probe: ProbeClient) -> None:
+    def __init__(self, probe: Asks) -> None:
         self._probe = probe
 
     def callout_register(self, key: UUID) -> LabResult:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from harness.driver.device import Asks
 from harness.driver.interface import Completion, split_endpoint
 from harness.errors import DeadlineExpired, UsageError
-from harness.guest import ProbeClient, ProbeError, ProbeListener, ProbeUdp
+from harness.guest import ProbeError, ProbeListener, ProbeUdp
 
 _STATUS_IO_TIMEOUT = 0xC00000B5
 
@@ -31,7 +32,7 @@ def redirection_target(to: ProbeListener | ProbeUdp | str) -> dict[str, Any]:
 class Pended:
     """One operation or classify that the driver has put off; `number` is the value of its events."""
 
-    probe: ProbeClient
+    probe: Asks
     number: int
 
     def complete(
@@ -56,7 +57,7 @@ class Pended:
         self.probe.request("drv_complete", number=self.number, action=int(action), **fields)
 
 
-def wait_for_pended(probe: ProbeClient, rule: int, seconds: float) -> Pended:
+def wait_for_pended(probe: Asks, rule: int, seconds: float) -> Pended:
     """The oldest that a rule has put off, as soon as there is one.
 
     Raises DeadlineExpired when none comes in `seconds`.

@@ -39,6 +39,11 @@ class Symbols:
             if self._source is None and candidate.is_file() and self._describes(candidate):
                 self._source = candidate
 
+    @property
+    def source(self) -> Path | None:
+        """The file that has the debug information; None without any."""
+        return self._source
+
     def name(self, offset: int) -> str:
         """'redirect at redirect.c:54' for an offset from the image base that is behind a call; '' when not known."""
         if offset not in self._known:

@@ -7,7 +7,7 @@ It looks at what has been recorded and waits for nothing: a fence before it says
 from __future__ import annotations
 
 from harness.expect.dispatch import expect
-from harness.expect.failure import timeline_at
+from harness.expect.failure import failure_entry, timeline_at
 from harness.expect.fence import Fence
 
-__all__ = ["Fence", "expect", "timeline_at"]
+__all__ = ["Fence", "expect", "failure_entry", "timeline_at"]

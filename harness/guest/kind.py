@@ -11,6 +11,7 @@ from harness.waiting import Deadline
 
 Run = Callable[[str, Deadline], CommandResult]
 Shell = Callable[[str, Deadline], None]
+Read = Callable[[str], bytes]
 
 
 class GuestKind(ABC):
@@ -25,3 +26,7 @@ class GuestKind(ABC):
     @abstractmethod
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:
         """SHA-256 of a file in the guest, or None when the guest has no command for it."""
+
+    @abstractmethod
+    def has_carrier(self, run: Run, read: Read, nic: int, deadline: Deadline) -> bool:
+        """Whether the guest's driver sees a cable in test NIC `nic`, counted from 0; `read` is over SFTP."""

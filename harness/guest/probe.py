@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
 from harness.errors import GuestError, HarnessError, TransportError
 from harness.guest.engine_state import EngineState, read_engine_state
+from harness.guest.port_reservation import PortReservation
 from harness.guest.probe_socket import ProbeListener, ProbeSocket, ProbeUdp
 from harness.waiting import Deadline
 from harness.wfp import status_name
@@ -58,6 +59,16 @@ class Output(Protocol):
 
     def send(self, data: bytes | str, *, end: bool = False) -> None:
         """Write; `end` closes."""
+
+
+class CallObserver(Protocol):
+    """Told of each request and its reply, the reply in the reader's thread; both carry the request's number."""
+
+    def asked(self, request: int, op: str, args: Mapping[str, object]) -> None:
+        """It is about to be sent."""
+
+    def answered(self, request: int, reply: Reply) -> None:
+        """The probe has answered."""
 
 
 class Pending:
@@ -127,6 +138,7 @@ class ProbeClient:
         self.lines = 0  # it has printed so far
         self._cut_off: str | None = None
         self._listeners: list[Callable[[Reply], None]] = []
+        self._observers: tuple[CallObserver, ...] = ()
 
     def attach(self, output: Output) -> None:
         """Give it where requests go, when that did not exist at construction."""
@@ -171,6 +183,8 @@ class ProbeClient:
                 raise TransportError(f"The probe does not answer any more: {self._cut_off}.")
             number = next(self._ids)
             self._waiting[number] = (op, future)
+        for observer in self._observers:
+            observer.asked(number, op, args)
         if self._output is None:
             raise TransportError("The probe was not started.")
         request = {"id": number, "op": op} | {key: value for key, value in args.items() if value is not None}
@@ -192,6 +206,15 @@ class ProbeClient:
     def subscribe(self, listener: Callable[[Reply], None]) -> None:
         """Have `listener` called, in the reader's thread, with each event the probe sends unasked."""
         self._listeners.append(listener)
+
+    def observe(self, observer: CallObserver) -> Callable[[], None]:
+        """Have `observer` told of every request from now on; returns how to stop it."""
+        self._observers = (*self._observers, observer)
+
+        def stop() -> None:
+            self._observers = tuple(each for each in self._observers if each is not observer)
+
+        return stop
 
     def feed(self, stream: str, text: str) -> None:
         """Take what the probe printed, in pieces of any size."""
@@ -239,18 +262,39 @@ class ProbeClient:
         """One round trip."""
         return self.request("hello")
 
-    def tcp_listen(self, address: str, *, mode: str = "hold", backlog: int = 16, dual: bool = False) -> ProbeListener:
-        """Listen on an address of the guest; `mode` is hold, echo, proxy or sink. `dual`: on '[::]:80' for IPv4 too."""
-        reply = self.request("tcp_listen", address=address, mode=mode, backlog=backlog, dual=dual or None)
+    def tcp_listen(
+        self, address: str, *, mode: str = "hold", backlog: int = 16, dual: bool = False, reservation: int | None = None
+    ) -> ProbeListener:
+        """Listen on an address of the guest; `mode` is hold, echo, proxy or sink. `dual`: on '[::]:80' for IPv4 too.
+
+        With `reservation`, a token, the socket is associated with that port reservation before it is bound.
+        """
+        reply = self.request(
+            "tcp_listen", address=address, mode=mode, backlog=backlog, dual=dual or None, reservation=reservation
+        )
         return ProbeListener(self, reply["socket"], local=reply["local"])
 
-    def tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> ProbeSocket:
-        """Connect from the guest. A connect that fails is told by `.error`, and raised when the socket is used."""
-        return self.tcp_connect_all([address], bind=bind, seconds=seconds)[0]
+    def tcp_connect(
+        self, address: str, *, bind: str | None = None, records: bytes | None = None, seconds: float = 10.0
+    ) -> ProbeSocket:
+        """Connect from the guest. A connect that fails is told by `.error`, and raised when the socket is used.
 
-    def start_tcp_connect(self, address: str, *, bind: str | None = None, seconds: float = 10.0) -> Connecting:
+        With `records`, redirect records of an accepted connection, it goes on for that connection, as a proxy does.
+        """
+        return self.start_tcp_connect(address, bind=bind, records=records, seconds=seconds).result()
+
+    def start_tcp_connect(
+        self, address: str, *, bind: str | None = None, records: bytes | None = None, seconds: float = 10.0
+    ) -> Connecting:
         """Begin to connect from the guest and come back at once; a connect that hangs is given up after `seconds`."""
-        started = self.start("tcp_connect", seconds=seconds, address=address, bind=bind, timeout_ms=_ms(seconds))
+        started = self.start(
+            "tcp_connect",
+            seconds=seconds,
+            address=address,
+            bind=bind,
+            records=records.hex() if records else None,
+            timeout_ms=_ms(seconds),
+        )
         return Connecting(self, address, started)
 
     def tcp_connect_all(
@@ -269,6 +313,14 @@ class ProbeClient:
             bind = "[::]:0" if (connect or "").startswith("[") else "0.0.0.0:0"
         reply = self.request("udp_open", bind=bind, connect=connect, dual=dual or None)
         return ProbeUdp(self, reply["socket"], local=reply["local"])
+
+    def reserve_ports(self, protocol: str, first: int, *, count: int = 1) -> PortReservation:
+        """Reserve ports for good: from now on a socket gets one of them by the reservation's token alone.
+
+        Raises ProbeError, with ERROR_SHARING_VIOLATION when one of them is in use or reserved.
+        """
+        reply = self.request("reserve_ports", protocol=protocol, port=first, count=count)
+        return PortReservation(self, protocol, first, count, int(reply["token"]))
 
     def wfp_state(self) -> EngineState:
         """What the guest's filter engine holds now: sessions, providers, sublayers, callouts, filters.
@@ -295,6 +347,8 @@ class ProbeClient:
                 known = isinstance(number, int) and number in self._waiting
                 future = self._waiting.pop(number)[1] if known else None
             if future is not None:
+                for observer in self._observers:
+                    observer.answered(number, message)
                 future.set_result(message)
             return
         if message.get("event") == "ready" and not self._ready.done():

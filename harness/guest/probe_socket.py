@@ -37,6 +37,11 @@ class _Handle:
         """Local port."""
         return int(self.local.rpartition(":")[2])
 
+    def acquire_ports(self, *, count: int) -> tuple[int, int]:
+        """Reserve ports of the guest's choice for this process, as long as this socket lives: the first, the token."""
+        reply = self._probe.request("acquire_ports", socket=self.handle, port=0, count=count)
+        return int(reply["port"]), int(reply["token"])
+
     def state(self) -> dict[str, Any]:
         """What the probe knows of the socket now; waits for nothing."""
         return self._probe.request("state", socket=self.handle)

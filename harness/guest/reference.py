@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.guest.kind import GuestKind, Run, Shell
+from harness.guest.kind import GuestKind, Read, Run, Shell
 from harness.waiting import Deadline
 
 
@@ -18,3 +18,7 @@ class ReferenceGuest(GuestKind):
     def find_hash(self, run: Run, path: str, deadline: Deadline) -> str | None:  # noqa: ARG002 - as for all kinds
         """Nothing: Wine's certutil is a stub, so files are read back."""
         return None
+
+    def has_carrier(self, run: Run, read: Read, nic: int, deadline: Deadline) -> bool:  # noqa: ARG002 - for all kinds
+        """As Linux' driver of the NIC has it; init names each NIC by its address. Wine knows nothing of it."""
+        return read(f"/sys/class/net/test{nic}/carrier").strip() == b"1"

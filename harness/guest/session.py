@@ -91,6 +91,13 @@ class Guest:
             )
         return boot_id
 
+    def has_carrier(self, nic: int = 0, *, deadline: Deadline | None = None) -> bool:
+        """Whether the guest's own driver sees a cable in test NIC `nic`, counted from 0.
+
+        Raises GuestError or TransportError when the guest does not say.
+        """
+        return self.kind.has_carrier(self.winrm.run, self.files.read, nic, deadline or Deadline(_RUN_SECONDS))
+
     def shut_down(self, *, deadline: Deadline | None = None) -> None:
         """Tell the guest to switch itself off; comes back when it was told, not when it is off.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import GuestError
-from harness.guest.kind import GuestKind, Run, Shell
+from harness.guest.kind import GuestKind, Read, Run, Shell
 from harness.waiting import Deadline
 
 
@@ -34,3 +34,23 @@ class WindowsGuest(GuestKind):
             stdout=done.stdout,
             stderr=done.stderr,
         )
+
+    def has_carrier(self, run: Run, read: Read, nic: int, deadline: Deadline) -> bool:  # noqa: ARG002 - for all kinds
+        """As NDIS has it: MediaConnectState of the adapter with the NIC's address, 1 for connected and 2 for not.
+
+        https://learn.microsoft.com/en-us/windows/win32/fwp/wmi/netadaptercimprov/msft-netadapter
+        Raises GuestError for another answer.
+        """
+        address = f"52-54-00-77-66-1{nic:X}"
+        words = f"[int](Get-NetAdapter | Where-Object MacAddress -eq '{address}').MediaConnectState"
+        done = run(f'powershell.exe -NoProfile -NonInteractive -Command "{words}"', deadline)
+        state = done.stdout.strip()
+        if state not in ("1", "2"):
+            raise GuestError(
+                f"Get-NetAdapter gave no state of the adapter {address}: {state or done.stderr.strip()}",
+                command="powershell",
+                exit_code=done.exit_code,
+                stdout=done.stdout,
+                stderr=done.stderr,
+            )
+        return state == "1"

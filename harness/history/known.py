@@ -103,6 +103,14 @@ class KnownIssues:
                 reason = reason or issue.reason
         return reason
 
+    def state(self, number: int) -> str:
+        """What became of an entry, counted from 0: 'ran out', 'of no scenario here', 'matched nothing' or 'holds'."""
+        if self.issues[number].expires < self.today:
+            return "ran out"
+        if number not in self._covered:
+            return "of no scenario here"
+        return "holds" if number in self._matched else "matched nothing"
+
     def notes(self) -> list[str]:
         """A sentence for each entry that has run out or did not match anything, to be told at the end of a run."""
         told = []

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.report import Outcome
+from harness.report.circumstances import Circumstances
 
 _LETTERS = {
     Outcome.PASS: ".",
@@ -36,6 +37,7 @@ class Past:
     driver_sha256: str
     driver_version: str
     run: str
+    circumstances: Circumstances
 
     @property
     def build(self) -> str:
@@ -59,10 +61,11 @@ class FirstBad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One scenario on one kind of guest; `pasts` oldest first."""
+    """One scenario on one kind of guest under the same circumstances; `pasts` oldest first."""
 
     scenario: str
     guest: str
+    circumstances: Circumstances
     pasts: tuple[Past, ...]
 
     @property
@@ -109,11 +112,17 @@ class Record:
 
 
 def gather(pasts: Iterable[Past]) -> list[Record]:
-    """One record for each scenario and guest, by name; `pasts` oldest first."""
-    found: defaultdict[tuple[str, str], list[Past]] = defaultdict(list)
+    """One record for each scenario, guest and circumstances, by name; `pasts` oldest first.
+
+    What fails with one NIC alone, or under Driver Verifier alone, does not flake, and no build broke it in between.
+    """
+    found: defaultdict[tuple[str, str, Circumstances], list[Past]] = defaultdict(list)
     for past in pasts:
-        found[past.scenario, past.guest].append(past)
-    return [Record(scenario=name, guest=guest, pasts=tuple(of)) for (name, guest), of in sorted(found.items())]
+        found[past.scenario, past.guest, past.circumstances].append(past)
+    return [
+        Record(scenario=name, guest=guest, circumstances=circumstances, pasts=tuple(of))
+        for (name, guest, circumstances), of in sorted(found.items())
+    ]
 
 
 def recent(pasts: Sequence[Past], count: int) -> str:

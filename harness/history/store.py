@@ -18,62 +18,21 @@ from typing import Any, Self
 
 from harness.errors import HostError, UsageError
 from harness.history.record import Past
+from harness.history.schema import SETTING, VERSION, bring_up
 from harness.report import Outcome, read_results
+from harness.report.circumstances import NAMES
 
 OFF = "off"
-_VERSION = 1
 _BUSY_SECONDS = 60.0
 _LONGEST_MESSAGE = 2000
 
-_SCHEMA = """
-CREATE TABLE run (
-    id TEXT PRIMARY KEY,
-    started TEXT NOT NULL,
-    folder TEXT NOT NULL,
-    exit_code INTEGER
-);
-CREATE TABLE setting (
-    id INTEGER PRIMARY KEY,
-    guest TEXT NOT NULL,
-    image TEXT NOT NULL,
-    driver TEXT NOT NULL,
-    driver_sha256 TEXT NOT NULL,
-    driver_version TEXT NOT NULL,
-    harness TEXT NOT NULL,
-    nic TEXT NOT NULL,
-    accelerator TEXT NOT NULL,
-    fresh TEXT NOT NULL,
-    UNIQUE (guest, image, driver, driver_sha256, driver_version, harness, nic, accelerator, fresh)
-);
-CREATE TABLE attempt (
-    run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
-    setting INTEGER NOT NULL REFERENCES setting (id),
-    scenario TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    outcome TEXT NOT NULL,
-    known TEXT NOT NULL,
-    message TEXT NOT NULL,
-    seed TEXT NOT NULL,
-    started TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    folder TEXT NOT NULL
-);
-CREATE INDEX attempt_by_scenario ON attempt (scenario, started);
-CREATE INDEX attempt_by_run ON attempt (run);
-"""
-_SETTING = ("guest", "image", "driver", "driver_sha256", "driver_version", "harness", "nic", "accelerator", "fresh")
-_ADD_SETTING = """
-INSERT OR IGNORE INTO setting
-    (guest, image, driver, driver_sha256, driver_version, harness, nic, accelerator, fresh)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_FIND_SETTING = """
-SELECT id FROM setting WHERE (guest, image, driver, driver_sha256, driver_version, harness, nic, accelerator, fresh)
-    = (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_COLUMNS = ", ".join(SETTING)
+_PLACES = ", ".join("?" * len(SETTING))
+_ADD_SETTING = f"INSERT OR IGNORE INTO setting ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - names of ours
+_FIND_SETTING = f"SELECT id FROM setting WHERE ({_COLUMNS}) = ({_PLACES})"  # noqa: S608
 _PASTS = """
 SELECT scenario, outcome, known, message, seed, attempt.started, seconds, attempt.folder, guest, image,
-    driver, driver_sha256, driver_version, run
+    driver, driver_sha256, driver_version, run, nic, verifier, firewall, vcpus
 FROM attempt JOIN setting ON setting.id = attempt.setting
 WHERE (:scenario IS NULL OR instr(scenario, :scenario) > 0)
     AND (:guest IS NULL OR guest = :guest)
@@ -154,7 +113,8 @@ class HistoryStore:
         asked = {"scenario": scenario, "guest": guest, "driver": driver, "digest": driver.lower() if driver else None}
         try:
             for name, outcome, *rest in self._connection.execute(_PASTS, asked):
-                yield Past(name, Outcome(outcome), *rest)
+                facts, circumstances = rest[: -len(NAMES)], tuple(rest[-len(NAMES) :])
+                yield Past(name, Outcome(outcome), *[*facts, circumstances])
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
@@ -164,18 +124,14 @@ class HistoryStore:
 
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
         with self._transaction() as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version > _VERSION:
+            version = bring_up(connection)
+            if version > VERSION:
                 raise UsageError(
-                    f"The history '{self.path}' has version {version} of its tables; this wfp-hil knows {_VERSION}.",
+                    f"The history '{self.path}' has version {version} of its tables; this wfp-hil knows {VERSION}.",
                     hint="A newer wfp-hil has written it. Use that one, or give another file with --history.",
                 )
+        self._connection.execute("PRAGMA foreign_keys = ON")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -232,7 +188,7 @@ def _setting_of(attempt: Mapping[str, Any], settings: Sequence[Mapping[str, Any]
     of_machine = [s for s in settings if machine is not None and s.get("machine") == machine]
     of_guest = [s for s in settings if s.get("guest") == guest]
     facts = (of_machine or of_guest or settings)[-1]
-    return tuple(_text(facts, name) for name in _SETTING)
+    return tuple(_text(facts, name) for name in SETTING)
 
 
 def _row(attempt: Mapping[str, Any], started: str) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from harness.history.record import FirstBad, Record, recent
 from harness.printable import printable
 from harness.report import Outcome
+from harness.report.circumstances import NAMES, in_words
 
 _STYLES = {Outcome.PASS: "green", Outcome.LOST: "magenta", Outcome.SKIP: "yellow"}
 
@@ -19,8 +20,12 @@ _STYLES = {Outcome.PASS: "green", Outcome.LOST: "magenta", Outcome.SKIP: "yellow
 def show_records(console: Console, records: Sequence[Record], *, last: int) -> None:
     """One line a scenario: the last outcomes, how often which, the flake rate, the first bad build."""
     table = Table(box=None, pad_edge=False)
+    every = {record.circumstances for record in records}
+    are_apart = any(in_words(each, every) for each in every)
     for title, justify in (("scenario", "left"), ("guest", "left"), (f"last {last}", "right"), ("runs", "right")):
         table.add_column(title, justify="right" if justify == "right" else "left", overflow="fold")
+        if title == "guest" and are_apart:
+            table.add_column("with", overflow="fold")
     table.add_column("pass", justify="right")
     table.add_column("flake rate", justify="right")
     table.add_column("first bad build", overflow="fold")
@@ -29,6 +34,7 @@ def show_records(console: Console, records: Sequence[Record], *, last: int) -> N
         table.add_row(
             Text(printable(record.scenario)),
             Text(printable(record.guest)),
+            *([Text(printable(in_words(record.circumstances, every)))] if are_apart else []),
             Text(recent(record.pasts, last), style=_STYLES.get(record.last.outcome, "red")),
             str(len(record.pasts)),
             str(record.counts[Outcome.PASS]),
@@ -41,9 +47,11 @@ def show_records(console: Console, records: Sequence[Record], *, last: int) -> N
 
 def show_one(console: Console, record: Record, *, last: int) -> None:
     """All about one scenario: its attempts one by one, what they say together."""
-    console.print(Text(f"{record.scenario} on guest '{record.guest}'", style="bold"), soft_wrap=True)
+    words = in_words(record.circumstances)
+    name = printable(f"{record.scenario} on guest '{record.guest}'" + (f", {words}" if words else ""))
+    console.print(Text(name, style="bold"), soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for title in ("when", "outcome", "seconds", "driver", "image", "run"):
+    for title in ("when", "outcome", "seconds", "driver", "image", "seed", "run"):
         table.add_column(title, justify="right" if title == "seconds" else "left", overflow="fold")
     for past in record.pasts[-last:]:
         known = " (known)" if past.known else ""
@@ -53,6 +61,7 @@ def show_one(console: Console, record: Record, *, last: int) -> None:
             f"{past.seconds:.2f}",
             Text(f"{past.driver} {past.build}"),
             Text(past.image[:12]),
+            Text(printable(past.seed)),
             Text(past.run),
         )
     console.print(table)
@@ -70,10 +79,12 @@ def as_record(record: Record) -> dict[str, object]:
     """The same for a program."""
     bad = record.first_bad
     return {
-        "scenario": record.scenario, "guest": record.guest, "attempts": len(record.pasts),
+        "scenario": record.scenario, "guest": record.guest, **dict(zip(NAMES, record.circumstances, strict=True)),
+        "attempts": len(record.pasts),
         "counts": {str(outcome): count for outcome, count in record.counts.items()},
         "comparable": record.comparable, "flaked": record.flaked, "flake_rate": record.flake_rate,
-        "last": {"outcome": str(record.last.outcome), "known": record.last.known, "started": record.last.started},
+        "last": {"outcome": str(record.last.outcome), "known": record.last.known, "started": record.last.started,
+                 "seed": record.last.seed},
         "first_bad": None if bad is None else {
             "driver_sha256": bad.first_bad.driver_sha256, "driver_version": bad.first_bad.driver_version,
             "started": bad.first_bad.started, "same_build_passed": bad.same_build,

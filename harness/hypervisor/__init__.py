@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.hypervisor.accelerator import Accelerator, choose_accelerator
+from harness.hypervisor.accelerator import Accelerator, choose_accelerator, require_nic_model
 from harness.hypervisor.connection import connect, default_uri
 from harness.hypervisor.domain_xml import NicSpec, nic_mac
 from harness.hypervisor.machine import Machine, open_machine
@@ -24,4 +24,5 @@ __all__ = [
     "default_uri",
     "nic_mac",
     "open_machine",
+    "require_nic_model",
 ]

@@ -107,9 +107,9 @@ def nic_models(emulator: Path) -> frozenset[str]:
     return frozenset(model for model in known if f'name "{model}"' in listing)
 
 
-def require_nic_model(model: str, emulator: Path) -> None:
-    """Raises UsageError, naming the models there are, when this QEMU lacks `model`."""
-    available = nic_models(emulator)
+def require_nic_model(model: str, emulator: Path | None = None) -> None:
+    """Raises UsageError, naming the models there are, when this QEMU lacks `model`; HostError when there is none."""
+    available = nic_models(emulator or find_emulator())
     if model not in available:
         raise UsageError(
             f"This QEMU has no test NIC of model '{model}'; it has {', '.join(sorted(available))}.",

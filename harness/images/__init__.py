@@ -22,11 +22,13 @@ from harness.waiting import Deadline
 
 __all__ = [
     "Image",
+    "check_image",
     "ensure",
     "list_images",
     "lock_packages",
     "remove_broken_builds",
     "remove_stale",
+    "wanted_hash",
     "wanted_hashes",
 ]
 
@@ -53,11 +55,32 @@ def ensure(name: str, *, rebuild: bool = False) -> Image:
             return build_image(recipe, wanted)
 
 
+def check_image(name: str) -> None:
+    """Raise UsageError, with the command that makes it, when `ensure` would find neither an image nor a recipe."""
+    profile = installed_profile(name)
+    if profile is not None:
+        find_installed(profile)
+    else:
+        load_recipe(name)
+
+
 def lock_packages(name: str) -> tuple[Path, int]:
     """Lock the newest versions of an image's packages; gives back the lock and how many packages it names."""
     recipe = load_recipe(name)
     with build_lock(name):
         return recipe.lock, write_lock(recipe, Deadline(1800))
+
+
+def wanted_hash(name: str) -> str:
+    """Hash of the image that a run on this guest would take now, whether it is built or not.
+
+    Of one that is installed from a medium, the newest that is there; '' when there is none, or no recipe either.
+    """
+    profile = installed_profile(name)
+    if profile is not None:
+        return next((image.hash for image in list_images() if image.name == name), "")
+    recipe = next((recipe for recipe in load_recipes() if recipe.name == name), None)
+    return recipe.image_hash() if recipe is not None else ""
 
 
 def wanted_hashes() -> frozenset[str]:

@@ -125,6 +125,13 @@ class Impairment:
                 raise UsageError("By the frames' clock no frame waits for the rate, so that 'queue' means nothing.")
 
     @property
+    def draws(self) -> bool:
+        """Whether anything is left to the seed: with the same one the same frames meet the same fate."""
+        by_chance = any(isinstance(getattr(self, name), float) and getattr(self, name) > 0 for name in _CHANCES)
+        behind = self.depth > 1 and bool(self.reorder)
+        return by_chance or behind or bool(self.corrupt) or self.jitter > 0
+
+    @property
     def words(self) -> str:
         """All that differs from a wire that does nothing, for reports."""
         told = (f"{f.name}={_word(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != f.default)

@@ -6,6 +6,7 @@ Everything heavy is imported when the first scenario needs it.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from harness.plugin.fixtures import (
     machine,
     management_in_path,
     probe,
+    replay,
     scene,
     second_channel,
+    seed,
     service,
     stations,
     trace,
@@ -48,8 +51,10 @@ __all__ = [
     "machine",
     "management_in_path",
     "probe",
+    "replay",
     "scene",
     "second_channel",
+    "seed",
     "service",
     "stations",
     "trace",
@@ -77,6 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("off", "standard", "low-resources"),
         help="profile of Driver Verifier for the driver and ndis.sys, in a Windows guest (default: as it is)",
     )
+    group.addoption("--firewall", choices=("on", "off"), help="Windows Firewall of a Windows guest (default: as it is)")
     group.addoption(
         "--cold", action="store_true", help="boot the guest, even where its state after an earlier boot was kept"
     )
@@ -90,8 +96,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--examples", type=int, metavar="N", help="how many random sequences are tried (default: a few seconds' worth)"
     )
     group.addoption(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="what random choices are drawn from: impairments without one of their own, sequences (default: 0)",
+    )
+    group.addoption(
         "--host-dump", action="store_true", help="after a crash also have QEMU write the guest's whole memory to a file"
     )
+    from harness.plugin.replaying import add_options
+
+    add_options(group)
+    group.addoption(
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only scenarios that speak to this requirement of certification; may be given more than once",
+    )
+    group.addoption("--answers", type=Path, metavar="FILE", help="driver.toml: what the maker of the driver says of it")
     group.addoption("--out", type=Path, metavar="DIR", help="folder for the results (default: out/<run>)")
     group.addoption(
         "--history", metavar="FILE", help="SQLite file of all runs, or 'off' (default: under the user's state folder)"
@@ -101,6 +125,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="TOML list of failures that are known (default: known-issues.toml, if it is there)",
     )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no seed; wanted a whole number from 0 on")
+    return int(text)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -117,16 +147,33 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "misuse(*ids): rules that a scenario makes the driver break, such as 'W103'; their report has to come",
     )
+    config.addinivalue_line(
+        "markers", "quiet(seconds): how long nothing may move in a scenario before the watch-dog ends it (default: 45)"
+    )
+    config.addinivalue_line("markers", "requirement(*ids): requirements of certification that a scenario speaks to")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what was asked for by requirement."""
+    wanted = config.getoption("--requirement")
+    if wanted:
+        from harness.cert import requirement
+        from harness.plugin.selection import choose_by_requirement
+
+        kept = choose_by_requirement(items, [requirement(name).id for name in wanted])
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin a run, if there is anything to run."""
     from harness.plugin.contract import unknown_misuse
     from harness.plugin.remembering import wrong_known_issues
-    from harness.plugin.selection import is_scenario, unknown_rules
+    from harness.plugin.selection import is_scenario, unknown_rules, wrong_quiet, wrong_requirements
 
     scenarios = [item for item in session.items if is_scenario(item)]
-    wrong = unknown_rules(scenarios) or unknown_misuse(scenarios)
+    wrong = unknown_rules(scenarios) or unknown_misuse(scenarios) or wrong_quiet(scenarios)
+    wrong = wrong or wrong_requirements(scenarios)
     if scenarios:
         wrong = wrong or wrong_known_issues(session.config)
     if wrong:
@@ -154,15 +201,6 @@ def pytest_configure_node(node: Any) -> None:
     from harness.plugin.workers import Workers
 
     Workers.of(node.config).invite(node)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Tell that a scenario begins."""
-    run = _run(item.config)
-    if run is not None and run.covers(item):
-        run.begin_item(item)
-    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

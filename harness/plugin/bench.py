@@ -8,7 +8,6 @@ from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 from harness.config import GuestKind, Profile, load_profile
 from harness.driver import (
@@ -39,23 +38,25 @@ from harness.errors import (
 )
 from harness.guest import Guest, ProbeClient, ProbeError, open_guest
 from harness.guest.channel_agent import install
+from harness.guest.firewall import set_firewall
 from harness.guest.restart import restart
 from harness.guest.second_channel import SecondChannel
 from harness.guest.session import PROBE_PATH
 from harness.guest.state_xml import render_state
-from harness.hypervisor import Condition, Machine, Way, nic_mac
+from harness.hypervisor import Condition, Way, nic_mac
 from harness.images import Image, ensure
 from harness.link import StreamLink
+from harness.plugin.bench_needs import Bench
 from harness.plugin.crash_cut import CrashCut
 from harness.plugin.crash_folder import CrashedScene, CrashRecord, collect_crash
-from harness.plugin.diagnosis import diagnose, find_crash, names_of
+from harness.plugin.diagnosis import diagnose, find_crash, find_ended_wine, names_of
 from harness.plugin.dumps import crash_on_purpose, fetch_after_crash, fetch_dumps
-from harness.plugin.far import FarLink
 from harness.plugin.hang import Inquiry
 from harness.plugin.losses import find_loss
 from harness.plugin.options import RunOptions
 from harness.plugin.rig import Rig, open_rig
 from harness.plugin.watchdog import Watchdog
+from harness.plugin.windows_settings import refuse_settings
 from harness.steps import note, step
 from harness.traffic import Stations
 from harness.waiting import Deadline, bounding
@@ -67,75 +68,6 @@ _ANSWER_SECONDS = 20.0
 _UNLOADED = "wfp-hil: unloaded: "  # said by the model behind all that a driver left
 _BOOTED_SECONDS = 15.0
 _DUMP_SECONDS = 600.0
-
-
-class Bench(Protocol):
-    """What the fixtures need of a running guest."""
-
-    options: RunOptions
-    facts: dict[str, object]
-    link: StreamLink
-    stations: Stations
-    far: FarLink | None
-    serial_log: Path
-    driver_file: Path | None
-
-    @property
-    def machine(self) -> Machine: ...  # noqa: D102
-    @property
-    def guest(self) -> Guest: ...  # noqa: D102
-    @property
-    def control(self) -> DriverControl | None: ...  # noqa: D102
-    @property
-    def service(self) -> DriverService: ...  # noqa: D102
-    @property
-    def probe(self) -> ProbeClient: ...  # noqa: D102
-    @property
-    def second_channel(self) -> SecondChannel | None: ...  # noqa: D102
-    @property
-    def is_windows(self) -> bool: ...  # noqa: D102
-
-    def fresh(self) -> None:
-        """Put the guest back to the state in which the bench was opened."""
-
-    def renew(self) -> None:
-        """Put a fresh machine, with fresh links, in the place of one that was lost, in that same state."""
-
-    def tidy(self) -> None:
-        """Undo what a scenario set up, without putting the guest back."""
-
-    def check(self) -> None:
-        """Raise what broke the guest, if something did."""
-
-    def driver_runs(self) -> bool:
-        """Whether the driver's service runs."""
-
-    def diagnose(self, error: BaseException) -> BaseException:
-        """What an error that ended a scenario really says."""
-
-    def serial_size(self) -> int:
-        """Bytes the serial console has said so far."""
-
-    def reports_start(self) -> int:
-        """Where on the serial console the reports for the scenario that begins are from; asked once a scenario.
-
-        The first one has those of the driver's load as well.
-        """
-
-    def unload(self) -> None:
-        """Stop the driver; what it has left behind is on the serial console then."""
-
-    def save_state(self, file: Path) -> None:
-        """After a failure: write what the guest's filter engine holds, as XML; a note when it cannot be had."""
-
-    def save_dumps(self, folder: Path) -> None:
-        """After a crash or a hang: put what the guest has of it into the folder; the guest is worn out afterwards."""
-
-    def watched(self) -> AbstractContextManager[None]:
-        """A watch-dog ends what waits in the block when nothing moves any more."""
-
-    def save_crash(self, seen: CrashSeen, scene: CrashedScene, folder: Path) -> CrashRecord:
-        """After a crash: put what can be had of it into the folder; the guest is worn out afterwards."""
 
 
 class GuestBench:
@@ -166,7 +98,7 @@ class GuestBench:
         self.control: DriverControl | None = None
         self._names = names_of(self.driver_file)
         self.facts: dict[str, object] = {
-            "guest": profile.name, "guest_title": profile.title, "image": image.hash,
+            "guest": profile.name, "guest_kind": str(profile.kind), "guest_title": profile.title, "image": image.hash,
             "driver_version": _version_of(self.package.path),
             "driver": self.package.path.name, "driver_sha256": sha256(self.package.path.read_bytes()).hexdigest(),
             "nic": self.machine.nics[0].model, "harness": version("wfp-hil"),
@@ -287,6 +219,9 @@ class GuestBench:
         if crash is not None:
             raise crash
         self.machine.check()
+        ended = None if self.is_windows else find_ended_wine(self.machine, self._serial_mark)
+        if ended is not None:
+            raise ended
 
     def _find_crash(self) -> CrashSeen | None:
         windows = self._profile.kind is GuestKind.WINDOWS
@@ -360,14 +295,17 @@ class GuestBench:
             return crash  # whatever the scenario said of it: a guest that is gone keeps no promise
         loss = find_loss(self.machine, self._links()) if crash is None else None
         with bounding(None):  # the time of what went wrong may be up
-            return loss or diagnose(
+            found = loss or diagnose(
                 self._watchdog.hung or error, check=self.check, probe=lambda: self.probe, inquiry=self._hang
             )
+            if loss is None and isinstance(found, GuestHung):  # QEMU may have been about to end when it was looked at
+                return find_loss(self.machine, self._links()) or found
+            return found
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """A watch-dog ends what waits in the block when nothing moves any more."""
-        with self._watchdog.watching():
+    def watched(self, quiet_seconds: float | None = None) -> Iterator[None]:
+        """A watch-dog ends what waits in the block when nothing moves any more, for so long or the usual time."""
+        with self._watchdog.watching(quiet_seconds):
             yield
 
     def _interrupt(self, hung: GuestHung) -> None:
@@ -428,6 +366,8 @@ class GuestBench:
             verifier = VerifierProfile(self.options.verifier) if self.options.verifier else None
             if verifier is not None:
                 set_verifier(self.guest, verifier, self.package.path.name, reboot=self._reboot)
+            if self.options.firewall is not None:
+                set_firewall(self.guest, self.options.firewall)
             self.guest.upload(self._probe_path, PROBE_PATH)
             self.probe = self.guest.probe()  # before the driver: it starts a service sooner than sc.exe
             self.service = deploy(self.guest, self.package, quick=True, serial_log=self.serial_log)
@@ -483,11 +423,7 @@ def _version_of(driver: Path) -> str:
 def open_guest_bench(options: RunOptions) -> Iterator[Bench]:
     """Boot the guest that was asked for; everything is gone after the block."""
     profile = load_profile(options.guest).with_vcpus(options.vcpus)
-    if options.verifier is not None and profile.kind is not GuestKind.WINDOWS:
-        raise UsageError(
-            f"The guest '{profile.name}' has no Driver Verifier.",
-            hint="It is part of Windows: leave out --verifier, or take a Windows guest.",
-        )
+    refuse_settings(options, profile)
     with ExitStack() as stack:
         image = ensure(profile.name)
         bench = GuestBench(options, profile, image, lambda: open_rig(options, profile, image))

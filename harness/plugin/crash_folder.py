@@ -44,7 +44,10 @@ class CrashedScene(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashRecord:
-    """All parts of one crash; `recognised_seconds` is from the fault to the event on this host, if both are known."""
+    """All parts of one crash; `recognised_seconds` is from the fault to the event on this host, if both are known.
+
+    `function` and line are of the place of the crash, empty where there is no debug information of its module.
+    """
 
     seen: CrashSeen
     recognised_seconds: float | None
@@ -52,6 +55,7 @@ class CrashRecord:
     heads: tuple[KernelDump, ...] = ()
     host_dump: Path | None = None
     screen: Path | None = None
+    function: str = ""
     events: int = 0
     frames: int = 0
     missing: tuple[str, ...] = field(default=())
@@ -120,6 +124,7 @@ def collect_crash(
         heads=tuple(heads),
         host_dump=host_dump,
         screen=screen,
+        function=str(record["function"]),
         events=len(events),
         frames=len(frames),
         missing=tuple(notes),

@@ -21,6 +21,7 @@ from harness.errors import (
     HarnessError,
     HostError,
     MachineError,
+    MachineLost,
     TransportError,
     UsageError,
 )
@@ -32,6 +33,7 @@ from harness.waiting import Deadline, wait_for
 _ALIVE_SECONDS = 10.0
 _RECORD_SECONDS = 5.0
 _HINT = "crash.json in the scenario's folder has all that is known of it, serial.log what the guest said."
+_WINE_ASSERTION = re.compile(r"^wineserver(?:64)?: .{1,300}Assertion .{1,300} failed\.", re.MULTILINE)
 # Without a record: Windows' serial debugger says it this way, code, then four parameters.
 _BUGCHECK = re.compile(r"bugcheck[^0-9a-fx]*(?:code[ =:]*)?(0x[0-9a-f]+)((?:[ ,:=(]*0x[0-9a-f]+){0,4})", re.IGNORECASE)
 
@@ -47,6 +49,20 @@ def find_crash(machine: Machine, serial_mark: int, *, windows: bool, name: Namer
     if crash is None:
         crash = _in_words(said)
     return CrashSeen(crash, name=name, hint=_HINT) if crash is not None else None
+
+
+def find_ended_wine(machine: Machine, serial_mark: int) -> MachineLost | None:
+    """Of the reference guest: the end of the server behind all of Wine, by its own last words; None while it lives.
+
+    Nothing that runs in Wine goes on then, the driver's process neither, so that it would look like a hang.
+    """
+    found = _WINE_ASSERTION.search(machine.serial.text(serial_mark))
+    if found is None:
+        return None
+    return MachineLost(
+        f"The server behind all of the guest's Wine has ended: {found[0].strip()} No driver does that.",
+        hint="It is a fault of Wine itself: the same scenario on another machine gets past it.",
+    )
 
 
 def diagnose(

@@ -24,6 +24,7 @@ from harness.waiting import Deadline, wait_for
 
 REFERENCE_DUMP = r"C:\wfp-hil\MEMORY.DMP"
 _NMI_SECONDS = 60.0
+_TOLD_SECONDS = 15.0
 
 
 class Crashed(Protocol):
@@ -95,6 +96,13 @@ def fetch_after_crash(
     machine: StoppedByCrash, reach: Reach, seconds: float | None, folder: Path, told: list[Crash]
 ) -> list[Path]:
     """The dumps of either kind of guest; `seconds`: how long Windows may take, None for the reference guest."""
+    # The crash may be known by its record on the serial port, which the guest writes before its dump.
+    with suppress(DeadlineExpired):
+        wait_for(
+            lambda: None if machine.condition is Condition.RUNNING else True,
+            Deadline(_TOLD_SECONDS),
+            "the panic device",
+        )
     if machine.condition is not Condition.PANICKED:
         note("No dump of the crash is fetched: the machine's panic device did not tell of it.")
         return []

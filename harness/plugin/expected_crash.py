@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from harness.driver.build import find_built
 from harness.driver.crash import Crash, CrashSeen
 from harness.errors import DeadlineExpired, ExpectationFailed, HarnessError, UsageError
 from harness.plugin.crash_folder import CrashRecord
@@ -99,10 +100,24 @@ class ExpectedCrash:
             wrong.append(f"wanted in {module}, seen in {crash.place}")
         if not record.heads:
             wrong.append("the guest's dump is missing")
-        if self._scene.bench.facts.get("contract") == "checked" and not crash.stack:
-            wrong.append("the stack is missing")
+        if self._scene.bench.facts.get("contract") == "checked":
+            wrong += _missing_of_reference(record, module)
+        if self._scene.bench.control is not None and not record.events:
+            wrong.append("the driver's last events are missing")
         if wrong:
             raise ExpectationFailed("The guest crashed, and not as wanted:\n" + "\n".join(f"  {w}" for w in wrong))
+
+
+def _missing_of_reference(record: CrashRecord, module: str | None) -> list[str]:
+    """What the reference guest always tells, and Windows not always."""
+    wrong = []
+    if not record.crash.stack:
+        wrong.append("the stack is missing")
+    if module is not None and find_built(module) is not None and not record.function:
+        wrong.append(f"function and line are missing, although {module} was built here")
+    if record.recognised_seconds is None:
+        wrong.append("how long after the fault it was recognised is not known")
+    return wrong
 
 
 def _code_of(name: str) -> int:

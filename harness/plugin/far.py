@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
+from typing import TYPE_CHECKING
 
 from harness.link import StreamLink
 from harness.traffic import Stations
 from harness.waiting import Deadline
 from harness.witness import Witness
+
+if TYPE_CHECKING:
+    from harness.plugin.impairing import Impair
 
 
 class FarLink:
@@ -32,3 +36,4 @@ class Far:
 
     stations: Stations
     witness: Witness
+    impair: Impair

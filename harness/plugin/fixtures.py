@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from harness.guest.second_channel import SecondChannel
     from harness.hypervisor import Machine
     from harness.link import Link
-    from harness.plugin.bench import Bench
+    from harness.plugin.bench_needs import Bench
     from harness.plugin.expected_crash import ExpectedCrash
     from harness.plugin.far import Far
     from harness.plugin.impairing import Impair
     from harness.plugin.options import RunOptions
     from harness.plugin.recording import Scene
+    from harness.plugin.replaying import Replaying
     from harness.trace import Trace
     from harness.traffic import Stations
     from harness.witness import Witness
@@ -45,6 +46,14 @@ def scene(request: pytest.FixtureRequest, wfp_bench: Bench) -> Iterator[Scene]:
 def host(wfp_bench: Bench) -> RunOptions:
     """What this run was asked for: guest, driver, NIC, folder."""
     return wfp_bench.options
+
+
+@pytest.fixture
+def seed(scene: Scene) -> int:
+    """What a scenario draws its random choices from (--seed); its result names it."""
+    number = scene.bench.options.seed
+    scene.seeds.append(str(number))
+    return number
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def impair(scene: Scene) -> Iterator[Impair]:
     """Make the wire worse until the scenario ends: impair(seed=1, lose=0.05), impair.carrier_down()."""
     from harness.plugin.impairing import Impair
 
-    with Impair(scene.bench).until_end() as impair:
+    with Impair.of_near(scene).until_end() as impair:
         yield impair
 
 
@@ -139,6 +148,14 @@ def fence(scene: Scene) -> Fence:
 
 
 @pytest.fixture
+def replay(scene: Scene, pytestconfig: pytest.Config) -> Replaying:
+    """Plays a capture with the guest in the part of one of its hosts: replay(capture=...), or packets one by one."""
+    from harness.plugin.replaying import Replaying, settings_of
+
+    return Replaying(scene, settings_of(pytestconfig))
+
+
+@pytest.fixture
 def crash(scene: Scene) -> ExpectedCrash:
     """For scenarios that want the guest to crash: `with crash.expected("DRIVER_IRQL_NOT_LESS_OR_EQUAL"): ...`."""
     from harness.plugin.expected_crash import ExpectedCrash
@@ -148,17 +165,24 @@ def crash(scene: Scene) -> ExpectedCrash:
 
 @pytest.fixture
 def far(scene: Scene) -> Iterator[Far]:
-    """The second link, behind which the guest forwards: far.stations, far.witness; the fence covers both links."""
+    """The second link, behind which the guest forwards; the fence covers both.
+
+    far.stations, far.witness and far.impair are what `stations`, `witness` and `impair` are for the first.
+    """
     from harness.plugin.far import Far
+    from harness.plugin.impairing import Impair
     from harness.witness import Witness
 
     bench = scene.bench
     if bench.far is None:
         pytest.skip(f"the guest '{bench.facts['guest']}' has one test NIC, and forwarding needs two")
-    with Witness(bench.far.link, scene.folder.far_frames) as witness:
+    with (
+        Witness(bench.far.link, scene.folder.far_frames) as witness,
+        Impair.of_far(scene, bench.far).until_end() as impair,
+    ):
         # There, and what came from there, and what was injected on the way.
         scene.fence.widen(bench.far, bench.stations)
-        yield Far(stations=bench.far.stations, witness=witness)
+        yield Far(stations=bench.far.stations, witness=witness, impair=impair)
 
 
 def _control(scene: Scene) -> DriverControl:

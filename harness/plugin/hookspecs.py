@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.plugin.bench import Bench
+    from harness.plugin.bench_needs import Bench
     from harness.plugin.options import RunOptions
 
 

@@ -30,6 +30,9 @@ class Teller(Protocol):
     def result(self, attempt: Attempt) -> None:
         """An attempt at a scenario has ended."""
 
+    def give_back(self, scenario: str, cause: str) -> bool:
+        """This machine runs nothing any more, because of this; False when there is no other one."""
+
     def misuse(self, error: UsageError) -> None:
         """A scenario asked for what does not exist: this decides the exit code."""
 
@@ -82,6 +85,10 @@ class Ledger:
             attempt = self._past.judge(attempt)
             self._results.result(attempt)
             self.view.result(attempt)
+
+    def give_back(self, scenario: str, cause: str) -> bool:  # noqa: ARG002
+        """There is one machine."""
+        return False
 
     def misuse(self, error: UsageError) -> None:
         """A scenario asked for what does not exist."""

@@ -22,10 +22,12 @@ class RunOptions:
     out: Path
     vcpus: int | None = None
     verifier: str | None = None
+    firewall: str | None = None
     contract: str = "fail"
     examples: int | None = None
     worker: str = ""
     host_dump: bool = False
+    seed: int = 0
 
     @classmethod
     def of(cls, config: pytest.Config, *, out: Path | None = None, worker: str = "") -> RunOptions:
@@ -39,10 +41,12 @@ class RunOptions:
             reuse_boot=not config.getoption("--cold"),
             out=out or folder_of(config),
             verifier=config.getoption("--verifier"),
+            firewall=config.getoption("--firewall"),
             contract=config.getoption("--contract"),
             examples=config.getoption("--examples"),
             worker=worker,
             host_dump=config.getoption("--host-dump"),
+            seed=config.getoption("--seed"),
         )
 
     @property
@@ -52,8 +56,10 @@ class RunOptions:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What is known of the run before there is a guest."""
-        return {"guest": self.guest, "fresh": self.fresh}
+        """What is known of the run before there is a guest; of settings those alone that were asked for."""
+        asked = {"verifier": self.verifier, "firewall": self.firewall, "vcpus": self.vcpus}
+        settings = {name: value for name, value in asked.items() if value is not None}
+        return {"guest": self.guest, "fresh": self.fresh, "seed": self.seed, **settings}
 
 
 def folder_of(config: pytest.Config) -> Path:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from harness.errors import ExpectationFailed
 from harness.expect import Fence, timeline_at
 from harness.expect.frames import frame_record
-from harness.plugin.bench import Bench
+from harness.guest.socket_log import SocketLog
+from harness.plugin.bench_needs import Bench
 from harness.plugin.contract import ContractLog
 from harness.plugin.crash_folder import CrashRecord
 from harness.report import ScenarioFolder
+from harness.reproduce import Departure
 from harness.steps import StepEvent, subscribe
 from harness.trace import Entry, Event, EventKind, Trace
 from harness.witness import Witness
+
+_MOST_DEPARTURES = 1000  # on the timeline: results.jsonl has the packets of all
 
 
 class Scene:
@@ -26,8 +31,12 @@ class Scene:
         self.witness = witness
         self.trace = Trace(bench.control)
         self.fence = Fence([bench.stations], bench.control, self.trace, bench.check)
+        self.sockets = SocketLog()
         self.steps: list[StepEvent] = []
-        self.problem: BaseException | None = None
+        self.departures: tuple[Departure, ...] = ()  # of captures that were replayed in it
+        self.failures: list[Entry] = []
+        self._is_saved = False
+        self.seeds: list[str] = []  # of all that was drawn at random, in order
         self.crash: CrashRecord | None = None  # that the scenario wanted: the guest is gone with it
         self.serial_start = bench.serial_size()
         self.contract = ContractLog(bench.serial_log, bench.reports_start(), bench.driver_file)
@@ -63,17 +72,32 @@ class Scene:
         """Write everything into the folder; a guest that no longer answers is no reason to lose the rest."""
         self.folder.write_steps(self.steps)
         self.folder.write_events(self.trace)
+        self.folder.write_sockets(self.sockets.calls)
         self.folder.write_serial(self.bench.serial_log, self.serial_start)
         self.folder.write_timeline(self._entries())
+        self._is_saved = True
+
+    def failed(self, entry: Entry) -> None:
+        """Put what ended the scenario into its timeline, also behind its end."""
+        self.failures.append(entry)
+        if self._is_saved:
+            with suppress(OSError):  # what is there is whole but for this
+                self.folder.write_timeline(self._entries())
 
     def _entries(self) -> Iterator[Entry]:
         for frame in self.witness.frames():
             yield Entry(time=frame.time, lane="frame", text=frame_record(frame).text)
         for event in self.trace.events:
             yield Entry(time=self.trace.host_time(event), lane="event", text=str(event))
+        for call in self.sockets.calls:
+            yield Entry(time=call.time, lane="socket", text=str(call))
         for step in self.steps:
             text = "  " * step.depth + f"{step.kind} {step.title}" + (f": {step.error}" if step.error else "")
             yield Entry(time=step.time, lane="step", text=text)
+        moments = (each for departure in self.departures for each in departure.at_moments())
+        for moment, words in itertools.islice(moments, _MOST_DEPARTURES):
+            yield Entry(time=moment, lane="replay", text=words)
+        yield from self.failures
 
 
 def check_stats(stats: dict[str, int], trace: Trace) -> None:
@@ -109,13 +133,15 @@ def since_load(events: Sequence[Event]) -> Sequence[Event]:
 
 
 @contextmanager
-def open_scene(bench: Bench, folder: ScenarioFolder) -> Iterator[Scene]:
-    """Record from here to the end of the block."""
-    with Witness(bench.link, folder.frames) as witness, timeline_at(folder.timeline), bench.watched():
+def open_scene(bench: Bench, folder: ScenarioFolder, *, quiet_seconds: float | None = None) -> Iterator[Scene]:
+    """Record from here to the end of the block; for `quiet_seconds` nothing may move in it, or the usual time."""
+    with Witness(bench.link, folder.frames) as witness, timeline_at(folder.timeline), bench.watched(quiet_seconds):
         scene = Scene(bench, folder, witness)
         unsubscribe = subscribe(scene.steps.append)
+        unobserve = bench.probe.observe(scene.sockets)
         try:
             yield scene
         finally:
+            unobserve()
             unsubscribe()
             scene.save()

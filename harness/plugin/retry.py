@@ -21,11 +21,20 @@ _HOST_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFI
 class Retry:
     """Registered as the plug-in 'wfp-hil-retry' while scenarios run; runs each of them, at most twice."""
 
-    def __init__(self, covers: Callable[[pytest.Item], bool], begin: Callable[[pytest.Item], None]) -> None:
-        """`covers` says which tests are scenarios; `begin` is told that the second attempt at one begins."""
-        self._covers, self._begin = covers, begin
+    def __init__(
+        self,
+        covers: Callable[[pytest.Item], bool],
+        begin: Callable[[pytest.Item], None],
+        give_back: Callable[[pytest.Item, str], bool],
+    ) -> None:
+        """`covers` says which tests are scenarios; `begin` is told that an attempt at one begins.
+
+        `give_back` is offered what a latched machine does not run, and why; False when there is nobody else.
+        """
+        self._covers, self._begin, self._give_back = covers, begin, give_back
         self._lost: str | None = None
         self._again = False
+        self._is_last = False
         self.latched: str | None = None
         """Why no scenario runs any more."""
         self.renew = False
@@ -36,11 +45,18 @@ class Retry:
         if self._lost is None and _is_infrastructure(cause):
             self._lost = getattr(cause, "message", None) or f"{type(cause).__name__}: {cause}"
 
+    def skip_all(self, why: str) -> None:
+        """Nothing runs any more, here or elsewhere."""
+        self.latched, self._is_last = why, True
+
     @pytest.hookimpl
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run one scenario as pytest would, and once more if it was lost."""
         if not self._covers(item):
             return None
+        if self.latched is not None and not self._is_last and self._give_back(item, self.latched):
+            return True
+        self._begin(item)
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         first = self._attempt(item, nextitem)
         if first is not None and self.latched is None and not item.session.shouldstop:
@@ -49,9 +65,16 @@ class Retry:
             second = self._attempt(item, nextitem)
             self._again = False
             if second is not None or self.renew:
-                self.latched = f"{second or first} In the attempt before: {first}" if second != first else first
+                before = f" In the attempt before: {first}" if second not in (None, first) else ""
+                self.latched = f"the machine was lost twice: {second or first}{before}"
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skip what a latched machine cannot run before any fixture of it asks for the machine."""
+        if self.latched is not None and self._covers(item):
+            pytest.skip(self.latched)
 
     def _attempt(self, item: Any, nextitem: pytest.Item | None) -> str | None:
         """Set up, call and tear down, and give back of what it was lost; pytest's own code has no place for that."""

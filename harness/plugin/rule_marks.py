@@ -1,6 +1,7 @@
-"""A plug-in of its own, `-p harness.plugin.rule_marks`: which rules the collected tests name, written to a file.
+"""A plug-in of its own, `-p harness.plugin.rule_marks`: what the collected tests are marked with, written to a file.
 
-The file is JSON, a list of `test` (node id), `rules` (ids in the order of their marks), `scenario` (true or false).
+The file is JSON, a list of `test` (node id), `rules` and `requirements` (ids in the order of their marks),
+`scenario` (true or false), `title` (its docstring).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin.selection import is_scenario, rules_of
+from harness.plugin.selection import is_scenario, requirements_of, rules_of, title_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write down what was collected."""
     found = [
-        {"test": item.nodeid, "rules": list(rules_of(item)), "scenario": is_scenario(item)} for item in session.items
+        {
+            "test": item.nodeid,
+            "rules": list(rules_of(item)),
+            "requirements": list(requirements_of(item)),
+            "scenario": is_scenario(item),
+            "title": title_of(item),
+        }
+        for item in session.items
     ]
     session.config.option.rule_marks.write_text(json.dumps(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,13 +19,13 @@ from harness.plugin.ledger import Ledger, Teller
 from harness.plugin.options import RunOptions
 from harness.plugin.remembering import Remembering
 from harness.plugin.retry import Retry
-from harness.plugin.selection import is_scenario, rules_of, title_of
+from harness.plugin.selection import is_scenario, quiet_seconds_of, requirements_of, rules_of, title_of
 from harness.plugin.shown import PLUGIN, live_view
 from harness.report import Attempt, LiveView, Outcome, ScenarioFolder, outcome_of
 from harness.steps import step, subscribe
 
 if TYPE_CHECKING:
-    from harness.plugin.bench import Bench
+    from harness.plugin.bench_needs import Bench
     from harness.plugin.recording import Scene
 
 
@@ -41,6 +42,7 @@ class _Current:
         self.folder = ""
         self.seconds: dict[str, float] = {}
         self.scene: Scene | None = None
+        self.judged: BaseException | None = None  # what ended its checks and has been looked into
 
     def add(self, outcome: Outcome, message: str, details: str) -> None:
         """The first thing that went wrong gives the outcome; later ones are added to the details."""
@@ -63,7 +65,7 @@ class Run:
         self._attempts: Counter[str] = Counter()
         self._current: _Current | None = None
         self._bench: Bench | None = None
-        self.retry = Retry(self.covers, self.begin_item)
+        self.retry = Retry(self.covers, self.begin_item, self._give_back)
         config.pluginmanager.register(self.retry, "wfp-hil-retry")
         self._last_place: str | None = None
         self._unsubscribe: Callable[[], None] = subscribe(teller.step)
@@ -107,22 +109,26 @@ class Run:
         """Everything around one scenario: a fresh guest before, the records during, the checks after."""
         from harness.plugin.recording import open_scene
 
-        if self.retry.latched is not None:
-            pytest.skip(f"the machine was lost twice: {self.retry.latched}")
         current = self._current
         assert current is not None, "pytest did not tell that the scenario began"
         folder = ScenarioFolder(self.options.out, item.nodeid, current.attempt)
         current.folder = str(folder.path)
         self._refresh(item, bench)
-        with open_scene(bench, folder) as scene:
+        with open_scene(bench, folder, quiet_seconds=quiet_seconds_of(item)) as scene:
             current.scene = scene
             yield scene
             if scene.crash is not None:
                 self._last_place = "broken"
             elif current.outcome is Outcome.PASS:
-                scene.check(may_stop_driver="service" in getattr(item, "fixturenames", ()))
-                if self.options.contract == "fail":
-                    scene.check_contract(expected_of(item))
+                try:
+                    scene.check(may_stop_driver="service" in getattr(item, "fixturenames", ()))
+                    if self.options.contract == "fail":
+                        scene.check_contract(expected_of(item))
+                except (HarnessError, AssertionError) as error:
+                    # Of the last scenario pytest reports when the bench is closed: what it says is found out before.
+                    self._judge(current, error, "")
+                    current.judged = error
+                    raise
 
     def begin_item(self, item: pytest.Item) -> None:
         """A scenario begins."""
@@ -151,7 +157,7 @@ class Run:
             if isinstance(error, pytest.skip.Exception):
                 current.add(Outcome.SKIP, str(error.msg), "")
             elif not isinstance(error, (pytest.exit.Exception, KeyboardInterrupt)):
-                self._judge(current, error, report)
+                self._judge(current, error, report.longreprtext)
         report.user_properties.append(("wfp_outcome", str(current.outcome)))
         if report.when == "teardown":
             self._write(current)
@@ -160,6 +166,9 @@ class Run:
         """Nothing runs any more; the exit code of pytest."""
         self._unsubscribe()
         return self._teller.end(exitstatus)
+
+    def _give_back(self, item: pytest.Item, cause: str) -> bool:
+        return self._teller.give_back(item.nodeid, cause)
 
     def _give_up(self, why: str, code: int) -> NoReturn:
         """End the session: nothing that comes could run."""
@@ -181,8 +190,11 @@ class Run:
             bench.tidy()
         self._last_place = place
 
-    def _judge(self, current: _Current, error: BaseException, report: pytest.TestReport) -> None:
-        cause = error
+    def _judge(self, current: _Current, error: BaseException, details: str) -> None:
+        if error is current.judged:
+            current.details = f"{current.details}\n\n{details}"
+            return
+        cause, moment = error, getattr(error, "moment", time.monotonic())
         if self._bench is not None and current.scene is not None and current.scene.crash is None:
             cause = self._bench.diagnose(error)
         outcome = outcome_of(cause)
@@ -201,8 +213,12 @@ class Run:
         message = str(cause) or type(cause).__name__
         if not isinstance(cause, (HarnessError, AssertionError)):
             message = f"{type(cause).__name__}: {message}"
-        current.add(outcome, message.strip(), report.longreprtext or message)
-        if cause is not error:
+        current.add(outcome, message.strip(), details or message)
+        if current.scene is not None:
+            from harness.expect import failure_entry
+
+            current.scene.failed(failure_entry(moment, outcome, message.strip()))
+        if cause is not error and details:
             current.details = f"{message}\n\n{current.details}"
 
     def _write(self, current: _Current) -> None:
@@ -223,10 +239,13 @@ class Run:
             attempt=current.attempt,
             guest=str(self.options.guest if self._bench is None else self._bench.facts["guest"]),
             rules=rules_of(current.item),
+            requirements=requirements_of(current.item),
             message=current.message,
+            seed="; ".join(dict.fromkeys(scene.seeds)) if scene is not None else "",
             details=current.details,
             complaints=said,
             breaches=scene.contract.records(breaches, expected_of(current.item)) if scene is not None else (),
+            departures=tuple(each.as_record() for each in scene.departures) if scene is not None else (),
             folder=current.folder,
             started=current.started,
             seconds=current.seconds,

@@ -36,7 +36,7 @@ class Watchdog:
     ) -> None:
         self._progress = progress
         self._bite = bite
-        self._quiet = quiet_seconds
+        self._usual = self._quiet = quiet_seconds
         self._interval = look_seconds
         self._clock = clock
         self._lock = threading.Lock()  # guards the three below
@@ -55,8 +55,9 @@ class Watchdog:
             return self._hung
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch the thread that runs the block until its end."""
+    def watching(self, quiet_seconds: float | None = None) -> Iterator[None]:
+        """Watch the thread that runs the block until its end; `quiet_seconds` in the place of the usual ones."""
+        self._quiet = self._usual if quiet_seconds is None else quiet_seconds
         watched = self._watched = threading.get_ident()
 
         def take(event: StepEvent) -> None:

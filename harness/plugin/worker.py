@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
+from collections.abc import Generator
 from dataclasses import asdict
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, UsageError
+from harness.ownership import end_with_parent
 from harness.plugin.options import RunOptions
+from harness.plugin.retry import Retry
 from harness.plugin.run import Run
 from harness.plugin.shown import PLUGIN
 from harness.report import Attempt
-from harness.steps import StepEvent
-
-_PR_SET_PDEATHSIG = 1
+from harness.steps import StepEvent, note
 
 
 def begin_in_worker(config: pytest.Config, *, only_scenarios: bool) -> None:
@@ -30,7 +30,48 @@ def begin_in_worker(config: pytest.Config, *, only_scenarios: bool) -> None:
     line = Line(told["address"], bytes.fromhex(told["key"]))
     options = RunOptions.of(config, out=Path(told["out"]), worker=str(told["worker"]))
     line.hello(worker=options.worker, facts=options.facts, only_scenarios=only_scenarios)
-    config.pluginmanager.register(Run(config, options, line), PLUGIN)
+    run = Run(config, options, line)
+    config.pluginmanager.register(run, PLUGIN)
+    config.pluginmanager.register(Remaining(line, run.retry), "wfp-hil-remaining")
+
+
+class Remaining:
+    """Behind a worker's own share it runs what latched machines have handed back."""
+
+    def __init__(self, line: Line, retry: Retry) -> None:
+        self._line, self._retry = line, retry
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Go on until nobody is left who could hand anything back."""
+        done = yield
+        _let_go(session)  # of a machine that is latched: nothing will run on it
+        while not (session.shouldfail or session.shouldstop):
+            more = self._line.more(self._retry.latched)
+            if more is None:
+                break
+            self._run(session, *more)
+        _let_go(session)
+        return done
+
+    def _run(self, session: pytest.Session, scenario: str, skip: str) -> None:
+        at = next(at for at, item in enumerate(session.items) if item.nodeid == scenario)
+        for plugin in session.config.pluginmanager.get_plugins():
+            if type(plugin).__name__ == "WorkerInteractor":
+                plugin.item_index = at  # which reports pytest-xdist's own loop would say they are of
+        if skip:
+            self._retry.skip_all(skip)
+        item = session.items[at]
+        after: Any = session  # an item that does not exist, of this session: the machine stays for it
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+
+
+def _let_go(session: pytest.Session) -> None:
+    """End what outlives scenarios, the machine above all, as the teardown of a last one does."""
+    try:
+        session._setupstate.teardown_exact(None)  # noqa: SLF001 - there is no public way
+    except Exception as error:  # whatever it is, there is no scenario that could be told of it
+        note(f"At the end of the machine something went wrong: {error}")
 
 
 class Line:
@@ -61,6 +102,20 @@ class Line:
         """An attempt has ended."""
         self._send("result", attempt=asdict(attempt))
 
+    def give_back(self, scenario: str, cause: str) -> bool:
+        """This machine runs nothing any more: somebody else is to have it."""
+        self._send("give_back", scenario=scenario, cause=cause)
+        return True
+
+    def more(self, latched: str | None) -> tuple[str, str] | None:
+        """What to do behind one's own share: a scenario, and why it is to be skipped; None for nothing.
+
+        Waits as long as another worker may hand something back; the leader's end is the end of this process.
+        """
+        self._send("more", latched=latched or "")
+        answer = json.loads(self._connection.recv_bytes())
+        return None if answer is None else (str(answer[0]), str(answer[1]))
+
     def misuse(self, error: UsageError) -> None:
         """A scenario asked for what does not exist."""
         self._send("misuse", message=error.message, hint=error.hint)
@@ -87,4 +142,4 @@ def _belong_to_the_leader() -> None:
     """
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # of a leader in the background it came ignored
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, UsageError
+from harness.plugin.handed_back import HandedBack
 from harness.plugin.ledger import Ledger
 from harness.plugin.options import RunOptions
 from harness.plugin.remembering import Remembering
@@ -25,6 +26,7 @@ from harness.waiting import Deadline
 _LAST_WORDS_SECONDS = 10.0
 _CLEAR_UP_SECONDS = 60.0
 _LAST = "last"
+_ENDED = "The process of the harness that ran it ended in the middle, which says nothing about the driver."
 
 
 class Workers:
@@ -44,6 +46,7 @@ class Workers:
         self._ledger: Ledger | None = None
         self._lines: list[threading.Thread] = []
         self._pids: list[int] = []
+        self._handed_back = HandedBack()
         self._acceptor = threading.Thread(target=self._accept, name="workers", daemon=True)
         self._acceptor.start()
 
@@ -57,6 +60,7 @@ class Workers:
 
     def invite(self, node: Any) -> None:
         """Tell a worker that is about to be started where the ledger is."""
+        self._handed_back.expect(node.gateway.id)
         node.workerinput["wfp_hil"] = {
             "address": self._address,
             "key": self._key.hex(),
@@ -73,14 +77,19 @@ class Workers:
         """A worker's process ended in the middle of a scenario."""
         if self._ledger is None:
             return
-        words = "The process of the harness that ran it ended in the middle, which says nothing about the driver."
         report.user_properties.append(("wfp_outcome", str(Outcome.LOST)))
-        self._ledger.result(Attempt(scenario=crashitem, outcome=Outcome.LOST, message=words))
+        self._ledger.result(Attempt(scenario=crashitem, outcome=Outcome.LOST, message=_ENDED))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A worker has ended, of itself or not."""
+        self._handed_back.gone(node.gateway.id, died=error is not None)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Pass it on before pytest-xdist ends the workers by force: each takes its machine away first."""
         if excinfo.type is not KeyboardInterrupt:
             return
+        self._handed_back.close()
         for pid in self._pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
@@ -117,10 +126,35 @@ class Workers:
             line.start()
 
     def _read(self, connection: Connection, worker: str) -> None:
+        handed: str | None = None
+        running: tuple[str, int] | None = None
         with connection, suppress(EOFError, OSError):
             while True:
                 message, fields = json.loads(connection.recv_bytes())
+                if message == "more":
+                    handed = self._hand_out(connection, worker, str(fields["latched"]))
+                    continue
                 self._take(worker, message, fields)
+                if message == "begin":
+                    running = fields["scenario"], fields["attempt"]
+                elif message == "result":
+                    handed = running = None
+        self._handed_back.ended(worker)
+        # pytest-xdist knows nothing of a scenario that was handed out here.
+        if handed is not None and running is None:
+            self._handed_back.take_back(handed)
+        elif handed is not None and running is not None and self._ledger is not None:
+            self._ledger.result(Attempt(scenario=running[0], outcome=Outcome.LOST, message=_ENDED, attempt=running[1]))
+
+    def _hand_out(self, connection: Connection, worker: str, latched: str) -> str | None:
+        more = self._handed_back.more(worker, latched)
+        try:
+            connection.send_bytes(json.dumps(None if more is None else [more.scenario, more.skip]).encode())
+        except OSError:
+            if more is not None:
+                self._handed_back.take_back(more.scenario)
+            raise
+        return None if more is None else more.scenario
 
     def _take(self, worker: str, message: str, fields: dict[str, Any]) -> None:
         ledger = self._ledger
@@ -135,6 +169,9 @@ class Workers:
             ledger.begin(fields["scenario"], fields["attempt"])
         elif message == "result":
             ledger.result(Attempt(**{**fields["attempt"], "outcome": Outcome(fields["attempt"]["outcome"])}))
+        elif message == "give_back":
+            if self._handed_back.give_back(worker, fields["scenario"], fields["cause"]):
+                ledger.view.tell(f"{worker}: {fields['cause']} The others run what is left of its scenarios.")
         elif message == "misuse":
             ledger.misuse(UsageError(fields["message"], hint=fields["hint"]))
         elif message == "step":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.report.folder import ScenarioFolder, slug
-from harness.report.junit import write_junit
+from harness.report.junit import write_junit, write_suites
 from harness.report.outcome import Outcome, exit_code, outcome_of
 from harness.report.results import Attempt, ResultsWriter, last_attempts, read_results
 from harness.report.terminal import LiveView
@@ -20,4 +20,5 @@ __all__ = [
     "read_results",
     "slug",
     "write_junit",
+    "write_suites",
 ]

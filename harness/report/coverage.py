@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HostError, UsageError
 from harness.ownership import temporary_folder
@@ -151,14 +152,26 @@ def names_of_checks(project: Path) -> Iterator[Mention]:
 
 def marks_of_tests(project: Path) -> Iterator[Mention]:
     """The rules that tests and scenarios name, as pytest collects them."""
+    for entry in collect_marks(project, [project / folder for folder in _TESTS], "rule"):
+        name = entry["test"].partition("[")[0]
+        by = By.SCENARIO if entry["scenario"] else By.TEST
+        for rule in entry["rules"]:
+            yield Mention(rule, by, name, name.partition("::")[0])
+
+
+def collect_marks(project: Path, folders: Iterable[Path], mark: str) -> list[dict[str, Any]]:
+    """What harness.plugin.rule_marks tells of the tests below these folders (or files) where a mark is used.
+
+    Raises HostError when pytest cannot collect them.
+    """
     files = [
         path
-        for folder in _TESTS
-        for path in sorted((project / folder).rglob("test_*.py"))
-        if "mark.rule" in path.read_text(encoding="utf-8")
+        for folder in folders
+        for path in ([folder] if folder.is_file() else sorted(folder.rglob("test_*.py")))
+        if f"mark.{mark}" in path.read_text(encoding="utf-8")
     ]
     if not files:
-        return
+        return []
     with temporary_folder("rules") as folder:
         marks = folder / "marks.json"
         plugins = ["-p", "harness.plugin.rule_marks", "-p", "no:cacheprovider"]
@@ -170,9 +183,5 @@ def marks_of_tests(project: Path) -> Iterator[Mention]:
         )
         if not marks.exists() or re.search(r"\berrors? during collection", done.stdout):
             raise HostError(f"pytest cannot collect the tests: {(done.stderr + done.stdout).strip()[-2000:]}")
-        collected = json.loads(marks.read_text())
-    for entry in collected:
-        name = entry["test"].partition("[")[0]
-        by = By.SCENARIO if entry["scenario"] else By.TEST
-        for rule in entry["rules"]:
-            yield Mention(rule, by, name, name.partition("::")[0])
+        collected: list[dict[str, Any]] = json.loads(marks.read_text())
+    return collected

@@ -1,4 +1,4 @@
-"""A scenario's folder: frames.pcapng, events.jsonl, steps.jsonl, its part of serial.log, and the timeline.
+"""A scenario's folder: frames.pcapng, events.jsonl, sockets.jsonl, steps.jsonl, its part of serial.log, the timeline.
 
 Of one that failed wfp-state.xml as well.
 """
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.guest.socket_log import SocketCall
 from harness.steps import StepEvent
 from harness.trace import Entry, Trace, render_timeline
 
@@ -43,7 +44,7 @@ class ScenarioFolder:
 
     @property
     def timeline(self) -> Path:
-        """Frames, events and steps in one order."""
+        """Frames, events, calls of the guest's sockets and steps in one order."""
         return self.path / "timeline.txt"
 
     @property
@@ -55,6 +56,11 @@ class ScenarioFolder:
         """Keep the driver's events."""
         lines = (json.dumps(event.as_record(), default=str) + "\n" for event in trace.events)
         (self.path / "events.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def write_sockets(self, calls: Iterable[SocketCall]) -> None:
+        """Keep what the guest's sockets were asked and answered."""
+        lines = (json.dumps(call.as_record()) + "\n" for call in calls)
+        (self.path / "sockets.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def write_steps(self, steps: Iterable[StepEvent]) -> None:
         """Keep what the harness did."""

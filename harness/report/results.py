@@ -23,10 +23,15 @@ from harness.report.outcome import Outcome
 class Attempt:
     """One attempt at one scenario; `seconds` by phase, `message` the whole text of what went wrong.
 
-    `known` is the reason why a failure is known: then it does not count.
+    `rules` and `requirements` are what the scenario is marked with. `known` is the reason why a failure is known: then
+    it does not count.
+
+    `seed` is what its random choices were drawn from: those with the same one can be compared. Empty for none.
 
     `complaints` are what the guest said on its serial port of what it does not model, `breaches` the rules that the
     driver broke (`rule`, `call`, `text`, `count`, `stack`, `on_purpose`), both also where the scenario passed.
+
+    `departures` are where the replay of a capture was not the capture (`text`, `numbers` of packets, `count`).
     """
 
     scenario: str
@@ -35,11 +40,14 @@ class Attempt:
     attempt: int = 1
     guest: str = ""
     rules: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     message: str = ""
     details: str = ""
     known: str = ""
+    seed: str = ""
     complaints: tuple[str, ...] = ()
     breaches: tuple[dict[str, object], ...] = ()
+    departures: tuple[dict[str, object], ...] = ()
     folder: str = ""
     started: str = ""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -98,6 +98,8 @@ class LiveView:
         line.append(f" {attempt.total_seconds:5.2f} s  {printable(attempt.title or attempt.scenario)}{_which(attempt)}")
         if attempt.outcome is not Outcome.PASS:
             line.append(f"\n           {attempt.scenario}\n           {printable(attempt.message)}")
+            if attempt.seed:
+                line.append(f"\n           seed: {attempt.seed}")
             if attempt.known:
                 line.append(f"\n           known: {printable(attempt.known)}", style="yellow")
         elif unwanted := attempt.broken_rules(on_purpose=False):

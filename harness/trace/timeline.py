@@ -1,4 +1,4 @@
-"""The timeline: frames, events and steps of a scenario in one order, as text."""
+"""The timeline: frames, events, calls of sockets and steps of a scenario in one order, as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a timeline; `time` is monotonic seconds of this host, `lane` is frame, event or step."""
+    """One line of a timeline.
+
+    `time` is monotonic seconds of this host, `lane` is frame, event, socket, step or replay.
+    """
 
     time: float
     lane: str
@@ -21,4 +24,4 @@ def render_timeline(entries: Iterable[Entry], *, origin: float | None = None) ->
     if not ordered:
         return "(nothing was seen)\n"
     start = ordered[0].time if origin is None else origin
-    return "".join(f"{entry.time - start:9.4f} s  {entry.lane:<5}  {entry.text}\n" for entry in ordered)
+    return "".join(f"{entry.time - start:9.4f} s  {entry.lane:<6}  {entry.text}\n" for entry in ordered)

@@ -10,6 +10,8 @@ import ipaddress
 import secrets
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +30,7 @@ from harness.traffic.assemble import (
     ip_frame,
     parse_arp,
 )
+from harness.traffic.played import PlayedHost, Receiver
 from harness.traffic.reassembly import Reassembly
 from harness.traffic.station import Station, TrafficCounters
 from harness.traffic.timers import Timers
@@ -107,6 +110,28 @@ class Stations:
                 mac = b"\x02\x00" + packed[-4:] if local else self.gateway.mac
             station = self._stations[packed] = Station(self, packed, mac)
         return station
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The link's own networks: hosts of others are behind the gateway."""
+        return self._networks
+
+    @contextmanager
+    def playing(self, addresses: Iterable[bytes], receive: Receiver) -> Iterator[dict[bytes, bytes]]:
+        """A block in which `receive` plays the hosts with these packed addresses; gives the MAC of each.
+
+        Nobody else does meanwhile: a station of that address is put back behind the block.
+        """
+        played = {}
+        for packed in addresses:
+            mac = self.add(address_text(packed)).mac
+            played[packed] = PlayedHost(self, packed, mac, receive)
+        before = {packed: self._stations[packed] for packed in played}
+        self._stations.update(played)
+        try:
+            yield {packed: host.mac for packed, host in played.items()}
+        finally:
+            self._stations.update(before)
 
     def ping(self, deadline: Deadline, *, source: Station | None = None) -> float:
         """One echo request to the guest and its reply; returns the seconds it took.

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -63,7 +63,10 @@ class Witness:
         # Frames arrive on the link's thread, steps are those of the thread that made the witness.
         self._owner = threading.get_ident()
         self._step = steps.current()
-        self._unsubscribe = (steps.subscribe(self._on_step), link.observe(self._on_frame))
+        self._unsubscribe: tuple[Callable[[], None], ...] = (
+            steps.subscribe(self._on_step),
+            link.observe(self._on_frame),
+        )
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -82,7 +85,11 @@ class Witness:
         if self._closed:
             return
         self._closed = True
-        for unsubscribe in self._unsubscribe:
+        subscriptions, self._unsubscribe = (
+            self._unsubscribe,
+            (),
+        )  # they hold this witness, and it its capture's descriptor
+        for unsubscribe in subscriptions:
             unsubscribe()
         with self._lock:
             self._writer.close()

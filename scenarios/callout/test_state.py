@@ -44,7 +44,7 @@ def test_the_state_has_the_rule_of_the_driver(driver, probe, stations, witness, 
     assert not callouts[KEY].flags & REGISTERED, "nobody registered it"
     weights = {each.key: each.weight for each in state.sublayers}
     assert weights[rule.sublayer] == 0x7000
-    assert rule.provider in {each.key for each in state.providers if each.name == "wfpcallout"}
+    assert rule.provider in {each.key for each in state.providers if each.name == "wfp-hil"}
     assert "wfpcallout" in {each.name for each in state.sessions if each.kernel}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.expect import expect
+from harness.link import Impairment
 from harness.waiting import Deadline
 
 NEAR, FAR = "198.51.100.5", "203.0.113.5"
@@ -103,3 +104,20 @@ def test_what_comes_back_is_forwarded_as_well(driver, sockets, witness, far, tra
     expect(witness).one(direction="from-guest", dst=f"{NEAR}:5353", payload=b"answer", checksums="right")
     expect(far.witness).count(1, direction="to-guest", dst=NEAR)
     expect(trace).one(kind="inject-complete", status="STATUS_SUCCESS")
+
+
+def test_a_datagram_that_is_lost_behind_the_guest_was_forwarded(driver, sockets, far, trace, fence):
+    """The second link loses a datagram that the guest forwarded, and carries the next one."""
+    near, beyond = sockets
+    driver.inspect("udp", layer=LAYER, remote=FAR)
+    wire = far.impair.both(from_guest=Impairment(of=("udp",), lose=(1,))).from_guest
+
+    near.send_to(FAR, 7000, b"lost")
+    near.send_to(FAR, 7000, b"found")
+    received = beyond.receive(Deadline(10))
+    fence()
+
+    expect(received.payload).equals(b"found")
+    assert wire.counters.lost == 1
+    expect(far.witness).one(payload=b"lost", lost=True)
+    expect(trace).count(2, kind="classify", layer=LAYER, remote=f"{FAR}:7000")

@@ -152,6 +152,7 @@ def test_a_rewritten_address_goes_to_the_other_station(driver, probe, stations, 
     expect(trace).one(kind="inject", status="STATUS_SUCCESS")
 
 
+@pytest.mark.requirement("Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.PacketInjection.NoDeadlocks")
 @pytest.mark.rule("W255", "W257", "W258")
 def test_the_drivers_own_packet_is_recognised(driver, probe, stations, witness, trace, fence):
     """A packet that the driver injected is classified again, recognised as its own, and not injected again."""

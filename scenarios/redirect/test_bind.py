@@ -43,6 +43,53 @@ def test_every_connection_of_a_socket_leaves_from_where_it_was_bound(driver, pro
     expect(witness).one(dst=SERVER, sport=9092, flags="S", retransmission=False)
 
 
+@pytest.mark.rule("W136")
+def test_a_client_gets_a_reserved_port_by_the_token_that_the_callout_sets(
+    driver, probe, stations, witness, trace, fence
+):
+    """A bind whose request the callout gives a port reservation token comes from the reserved block; others do not."""
+    stations.add(STATION).tcp_listen(80)
+    reserved = probe.reserve_ports("tcp", 9400, count=3)
+    with pytest.raises(ProbeError) as refused:
+        probe.tcp_listen("0.0.0.0:9401")
+    driver.redirect_bind("tcp", to=":0", reservation=reserved.token, max_hits=2)
+
+    clients = probe.tcp_connect_all([SERVER, SERVER])
+    fence()
+    reserved.delete()
+    after = probe.tcp_connect(SERVER)
+    listener = probe.tcp_listen("0.0.0.0:9402")
+
+    expect(refused.value.name).equals("WSAEACCES")
+    for client in clients:
+        expect(client).connected()
+        expect(client.local).equals(f"{GUEST}:{client.port}")
+        expect(client.port in reserved.ports).equals(True)
+        expect(witness).one(dst=SERVER, sport=client.port, flags="S", retransmission=False)
+    expect(after.port in reserved.ports).equals(False)
+    expect(listener.port).equals(9402)
+    expect(trace).count(2, kind="redirect", layer="ALE_BIND_REDIRECT_V4", status="STATUS_SUCCESS")
+
+
+def test_a_listener_takes_its_port_from_a_block_that_its_process_acquired(driver, probe, trace, fence):
+    """A socket associated with ports that another one acquired gets one of them, which RESOURCE_ASSIGNMENT sees."""
+    holder = probe.tcp_listen("127.0.0.1:9405")
+    first, token = holder.acquire_ports(count=2)
+    assigned = driver.permit("tcp", layer="ALE_RESOURCE_ASSIGNMENT")
+
+    listener = probe.tcp_listen("127.0.0.1:0", reservation=token)
+    with pytest.raises(ProbeError) as refused:
+        probe.tcp_listen(f"127.0.0.1:{first + 1}")
+    holder.close()
+    after = probe.tcp_listen(f"127.0.0.1:{first + 1}")
+    fence()
+
+    expect(listener.port in range(first, first + 2)).equals(True)
+    expect(refused.value.name).equals("WSAEACCES")
+    expect(after.port).equals(first + 1)
+    expect(trace).one(kind="classify", rule=assigned.id, local=listener.local)
+
+
 @pytest.mark.rule("W157")
 @pytest.mark.parametrize(
     ("layer", "protocol"),

@@ -8,6 +8,7 @@ from harness.expect import expect
 from harness.waiting import Deadline
 
 
+@pytest.mark.requirement("Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.ConnectionProxying.NoDeadlocks")
 @pytest.mark.rule("W154")
 def test_the_first_datagram_of_a_flow_brings_its_redirect_records(
     driver, probe, stations, witness, trace, fence, family

@@ -88,6 +88,7 @@ def test_redirect_to_a_remote_station(driver, probe, stations, witness, trace, f
     expect(trace).one(kind="redirect", redirected_to=target)
 
 
+@pytest.mark.requirement("Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.ConnectionProxying.NoDeadlocks")
 @pytest.mark.rule("W122", "W124", "W152")
 def test_the_proxys_own_connection_is_not_redirected_again(driver, probe, stations, witness, trace, fence, family):
     """A proxy that passes the redirect records on reaches the meant station: the driver knows its own redirection."""
@@ -165,6 +166,7 @@ def test_concurrent_connects_keep_their_own_targets(driver, probe, witness, trac
     expect(witness).none(proto="tcp")
 
 
+@pytest.mark.requirement("Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.ConnectionProxying.NoDeadlocks")
 @pytest.mark.rule("W120", "W121")
 @pytest.mark.parametrize(
     "flag",
@@ -201,6 +203,7 @@ def test_a_callout_that_forgets_to_permit_blocks_the_connect(driver, probe, witn
     expect(trace).some(layer="ALE_CONNECT_REDIRECT_V4", action="block")
 
 
+@pytest.mark.requirement("Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.ConnectionProxying.NoDeadlocks")
 @pytest.mark.rule("W143", "W145")
 def test_auth_connect_is_told_of_the_redirection(driver, probe, trace, fence, family):
     """After a redirection ALE_AUTH_CONNECT is classified with the flag that says the connection was redirected."""

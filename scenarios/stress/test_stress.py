@@ -25,6 +25,10 @@ def burst(link, number):
         link.send(frames.tcp(STATION, "192.0.2.2", 9000 + index, 5353, flags="RA", seq=index))
 
 
+@pytest.mark.requirement(
+    "Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.NoAccessViolations",
+    "Filter.Driver.Fundamentals.DriverQuality",
+)
 @pytest.mark.rule("W012", "W015", "W241")
 def test_connections_live_through_rules_that_change(driver, probe, servers, stations, link, witness, trace, fence):
     """Connects, resets, redirects and reinjections go on while rules come and go under a flood of datagrams."""
@@ -59,6 +63,10 @@ def test_connections_live_through_rules_that_change(driver, probe, servers, stat
     expect(witness).count(ROUNDS // 2, dst=f"{ELSEWHERE}:80", flags="S", retransmission=False)
 
 
+@pytest.mark.requirement(
+    "Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.NoAccessViolations",
+    "Filter.Driver.Fundamentals.DriverQuality",
+)
 @pytest.mark.rule("W015", "W016")
 def test_the_driver_unloads_and_loads_under_traffic(driver, service, probe, servers, stations, link, witness, fence):
     """The driver is stopped and started while packets come in and connections are open, and works afterwards."""

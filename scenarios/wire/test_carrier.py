@@ -8,7 +8,7 @@ import pytest
 
 from harness.expect import expect
 from harness.guest import ProbeError
-from harness.waiting import Deadline
+from harness.waiting import Deadline, wait_for
 
 
 @pytest.mark.parametrize("way", ["carrier", "silence"])
@@ -57,3 +57,13 @@ def test_a_link_without_carrier_loses_datagrams_and_no_more(driver, probe, stati
     expect(len(server.received)).equals(1)
     expect(witness).none(contains=b"into the void")
     expect(trace).none(kind="inject-complete", status=lambda status: status != "STATUS_SUCCESS")
+
+
+def test_the_guest_notices_its_cable(machine, guest, impair):
+    """The driver of the NIC takes its carrier off while the cable is out, and gives it back."""
+    if machine.nics[0].model == "e1000e":
+        pytest.skip("QEMU sends one interrupt of this NIC for its link, that of the boot")
+
+    with impair.carrier_down():
+        wait_for(lambda: not guest.has_carrier() or None, Deadline(30), "the guest's NIC to lose its carrier")
+    wait_for(lambda: guest.has_carrier() or None, Deadline(30), "the guest's NIC to have its carrier again")

@@ -12,6 +12,7 @@ MAKEFILE = """all:
 \t@cp callout.c build/wfpcallout.sys
 \t@cp callout.c build/wfpprobe.exe
 \t@cp callout.c build/wfpcrash.sys
+\t@cp callout.c build/wfpcallout2.sys
 """
 
 
@@ -53,7 +54,9 @@ def test_what_the_compiler_said_is_in_the_error(root):
 
 def test_a_build_that_makes_nothing_is_an_error(root):
     (root / "Makefile").write_text("all:\n\t@true\n")
-    with pytest.raises(DriverBuildError, match=r"made no wfpcallout\.sys and no wfpprobe\.exe and no wfpcrash\.sys"):
+    with pytest.raises(
+        DriverBuildError, match=r"made no wfpcallout\.sys and no wfpprobe\.exe and no wfpcrash\.sys and no"
+    ):
         build_all(root, test_sign=False)
 
 
@@ -67,7 +70,7 @@ def test_the_driver_comes_signed_and_is_signed_anew_when_it_changed(root):
     compiler = "x86_64-w64-mingw32-gcc -nostdlib -shared -Wl,--subsystem,native -Wl,-e,DriverEntry callout.c -o"
     (root / "Makefile").write_text(
         f"all:\n\t@mkdir -p build\n\t@{compiler} build/wfpcallout.sys\n\t@cp callout.c build/wfpprobe.exe\n"
-        "\t@cp callout.c build/wfpcrash.sys\n"
+        "\t@cp callout.c build/wfpcrash.sys\n\t@cp callout.c build/wfpcallout2.sys\n"
     )
     source.write_text("int DriverEntry(void) { return 0; }")
     first = build_all(root)["wfpcallout.sys"]

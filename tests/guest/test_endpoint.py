@@ -13,6 +13,7 @@ from harness.errors import AuthenticationFailed, GuestError
 from harness.guest.winrm import WinRmTransport
 from harness.process import start
 from harness.waiting import Deadline, wait_for
+from tests.processes import is_running
 
 ENDPOINT = Path(__file__).parents[2] / "vm-images" / "reference" / "winrm"
 
@@ -76,11 +77,7 @@ def test_a_deadline_ends_the_command(winrm, tmp_path):
         winrm.run(f"echo $$ > {tmp_path / 'pid'}; exec cat", Deadline(1.0))
     pid = (tmp_path / "pid").read_text().strip()
 
-    def is_gone():
-        status = Path(f"/proc/{pid}/stat")
-        return True if not status.exists() or ") Z " in status.read_text() else None
-
-    wait_for(is_gone, Deadline(10), "the process to end")
+    wait_for(lambda: None if is_running(int(pid)) else True, Deadline(10), "the process to end")
     assert winrm.run("echo on", Deadline(20)).stdout == "on\n"
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DeadlineExpired, GuestError, TransportError
+from harness.guest.firewall import set_firewall
 from harness.guest.restart import restart
 from harness.guest.transport import CommandResult
 from harness.guest.windows_tools import CRASH_DUMP, StorePackage, WindowsTools
 from harness.waiting import Deadline
+from tests.wine import WINE_LIBRARIES
 
 _spec = importlib.util.spec_from_file_location("scripted", Path(__file__).with_name("scripted.py"))
 scripted = importlib.util.module_from_spec(_spec)
@@ -310,9 +312,8 @@ class WineSession:
         words = [word.strip('"') for word in shlex.split(command, posix=False)]
         if words[0] != "reg.exe":
             words = ["cmd.exe", "/c", *words]
-        program = next(Path("/usr/lib").glob(f"*/wine/x86_64-windows/{words[0]}"))  # the prefix is empty
         done = subprocess.run(
-            [self.wine.program, program, *words[1:]],
+            [self.wine.program, WINE_LIBRARIES / words[0], *words[1:]],
             env=self.wine.environment,
             capture_output=True,
             check=False,
@@ -346,3 +347,31 @@ def test_a_real_reg_and_a_real_cmd_are_understood(wine):
     for name in ("MEMORY.DMP", "Minidump/112126-1.dmp"):
         (folder / name).write_bytes(b"")
     assert tools.find_dumps() == [CRASH_DUMP, r"C:\Windows\Minidump\112126-1.dmp"]
+
+
+@pytest.mark.parametrize(
+    ("state", "in_force", "works"),
+    [
+        ("off", "False,False,False\n", True),
+        ("on", "True,True,True\n", True),
+        ("off", "False,True,False\n", False),  # a group policy keeps it on for one profile
+        ("off", "", False),
+        ("on", "1,1,1\n", False),
+    ],
+)
+def test_the_firewall_counts_as_switched_when_all_profiles_in_force_say_so(guest, state, in_force, works):
+    guest.says["netsh.exe"] = "Ok.\n\n"
+    guest.says["powershell.exe"] = in_force
+    if works:
+        set_firewall(guest, state)
+        assert guest.commands[0] == f"netsh.exe advfirewall set allprofiles state {state}"
+        assert "-PolicyStore ActiveStore" in guest.commands[1]
+    else:
+        with pytest.raises(GuestError, match="the profiles in force say"):
+            set_firewall(guest, state)
+
+
+def test_a_firewall_that_windows_does_not_let_be_switched(guest):
+    guest.says["netsh.exe"] = (1, "The requested operation requires elevation (Run as administrator).\n")
+    with pytest.raises(GuestError, match=r"Windows could not switch its firewall off: .* requires elevation"):
+        set_firewall(guest, "off")

@@ -29,7 +29,10 @@ WriteRun = Callable[..., Path]
 def write_run(tmp_path: Path) -> WriteRun:
     count = iter(range(100000))
 
-    def write(*outcomes: str, driver: str = "a", image: str = "i", guest: str = "reference", scenario=SCENARIO, **more):
+    def write(
+        *outcomes: str, driver: str = "a", image: str = "i", guest: str = "reference", scenario=SCENARIO,
+        under: dict[str, object] | None = None, **more,
+    ):  # fmt: skip
         number = next(count)
         folder = tmp_path / f"run-{number}"
         folder.mkdir()
@@ -39,7 +42,7 @@ def write_run(tmp_path: Path) -> WriteRun:
             "image": image,
             "driver": "my.sys",
             "driver_sha256": driver * 64,
-        }
+        } | (under or {})
         lines: list[dict[str, object]] = [session | {"driver_version": f"1.0.0.{ord(driver)}", "harness": "0.1.0"}]
         for place, outcome in enumerate(outcomes):
             started = f"2026-11-22T02:{number % 60:02d}:{place:02d}.000+00:00"
@@ -147,6 +150,41 @@ def test_the_flake_rate_compares_only_what_is_the_same(store: HistoryStore, writ
     assert (only(store).flaked, only(store).comparable) == (2, 6)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({"verifier": "off"}, {"verifier": "standard"}, ("verifier off", "verifier standard")),
+        ({}, {"verifier": "standard"}, ("verifier as it is", "verifier standard")),
+        ({"firewall": "on"}, {"firewall": "off"}, ("firewall on", "firewall off")),
+        ({"nic": "igb"}, {"nic": "e1000e"}, ("igb", "e1000e")),
+        ({"vcpus": 2}, {}, ("processors 2", "processors as it is")),
+    ],
+)
+def test_what_differs_in_its_circumstances_is_neither_a_flake_nor_a_build_that_broke_it(
+    store: HistoryStore, write_run: WriteRun, tmp_path: Path, one: dict, other: dict, told: tuple[str, str]
+) -> None:
+    """Two cells of a night: the same scenario, image and driver always passes in one and always fails in the other."""
+    for driver in "ab":
+        store.add_run(write_run("PASS", driver=driver, under=one))
+        store.add_run(write_run("FAIL", driver=driver, under=other))
+    store.add_run(write_run("PASS", driver="b", under=one))
+
+    records = {record.last.outcome: record for record in gather(store.pasts())}
+    assert (records["PASS"].flaked, records["PASS"].comparable, records["PASS"].first_bad) == (0, 2, None)
+    assert records["FAIL"].flake_rate is None
+    bad = records["FAIL"].first_bad
+    assert bad is not None
+    assert (bad.last_good, bad.first_bad.driver_sha256[0]) == (None, "a")  # it never passed so: no build broke it
+
+    every = RUNNER.invoke(app, ["history", "--history", str(store.path)], env={"COLUMNS": "300"}).output
+    assert all(words in every for words in told)
+    each = RUNNER.invoke(app, ["history", "test_it", "--history", str(store.path)], env={"COLUMNS": "300"}).output
+    assert each.count("on guest 'reference'") == 2
+    data = json.loads(RUNNER.invoke(app, ["history", "--json", "--history", str(store.path)]).output)
+    (name,) = {**one, **other}
+    assert {record[name] for record in data} == {str(each.get(name, "")) for each in (one, other)}
+
+
 def test_nothing_to_compare_is_no_rate(store: HistoryStore, write_run: WriteRun) -> None:
     store.add_run(write_run("PASS"))
     store.add_run(write_run("FAIL", driver="b"))
@@ -214,10 +252,10 @@ def test_runs_that_end_at_once_all_get_in(tmp_path: Path, write_run: WriteRun) -
 def test_a_newer_file_is_left_alone(store: HistoryStore) -> None:
     store.close()
     with sqlite3.connect(store.path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
 
-    with pytest.raises(UsageError, match="has version 2 of its tables; this wfp-hil knows 1"):
+    with pytest.raises(UsageError, match="has version 3 of its tables; this wfp-hil knows 2"):
         HistoryStore(store.path)
 
 
@@ -273,7 +311,8 @@ def test_the_file_lies_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_the_command_imports_and_shows(tmp_path: Path, write_run: WriteRun) -> None:
     file = ["--history", str(tmp_path / "h.sqlite")]
-    runs = [write_run("PASS", driver="a"), write_run("FAIL", driver="b"), write_run("PASS", scenario="a.py::test_b")]
+    good, bad = write_run("PASS", driver="a"), write_run("FAIL", driver="b", seed="4711 of the wire")
+    runs = [good, bad, write_run("PASS", scenario="a.py::test_b")]
 
     taken = RUNNER.invoke(app, ["history", *file, "import", *map(str, runs)])
     everything = RUNNER.invoke(app, ["history", *file], env={"COLUMNS": "200"})
@@ -286,8 +325,10 @@ def test_the_command_imports_and_shows(tmp_path: Path, write_run: WriteRun) -> N
     assert "a.py::test_b" in everything.output
     assert "last good build: 1.0.0.97 (aaaaaaaaaaaa)" in one.output
     assert "last message: FAIL happened" in one.output
+    assert "4711 of the wire" in one.output
     [record] = json.loads(data.output)
     assert record["first_bad"]["driver_sha256"] == "b" * 64
+    assert record["last"]["seed"] == "4711 of the wire"
 
 
 def test_what_a_guest_said_does_not_reach_the_terminal_raw(tmp_path: Path, write_run: WriteRun) -> None:

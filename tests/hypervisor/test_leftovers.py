@@ -18,6 +18,7 @@ from harness.hypervisor.connection import connect
 from harness.hypervisor.state import MachineState
 from harness.ownership import OWNER_NAMESPACE, Owner, host_boot, temporary_folder
 from harness.waiting import Deadline, wait_for
+from tests.processes import is_running
 
 DEAD = Owner(pid=1, started=-1, host_boot="an earlier boot")
 
@@ -181,8 +182,8 @@ def test_programs_of_a_killed_harness_and_their_children_go_and_daemons_stay(con
         for found in numbers.values():
             found.remove()
 
-        wait_for(lambda: True if not (_runs(child) or _runs(grandchild)) else None, Deadline(20), "their ends")
-        assert _runs(daemon)
+        wait_for(lambda: True if not (is_running(child) or is_running(grandchild)) else None, Deadline(20), "their ends")
+        assert is_running(daemon)
     finally:
         os.kill(daemon, signal.SIGKILL)
 
@@ -190,13 +191,6 @@ def test_programs_of_a_killed_harness_and_their_children_go_and_daemons_stay(con
 def _child_of(pid: int) -> int | None:
     words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(words[0]) if words else None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except OSError:
-        return False
 
 
 def test_a_process_that_got_the_number_of_an_ended_one_is_not_its_owner():

@@ -19,7 +19,7 @@ from harness.link import Clock, Direction, Impairment, Kind, StreamLink, TooBig,
 from harness.link.framing import FrameDecoder, encode_frame
 from harness.link.headers import parse_ip
 from harness.link.impairment import EVERYTHING, kind_of
-from harness.link.wire import Passage, Spared
+from harness.link.wire import _MOST_HELD, Passage, Spared
 from harness.traffic import frames
 from harness.waiting import Deadline, wait_for
 
@@ -412,3 +412,16 @@ def test_a_drain_throws_away_what_a_wire_holds(peer: tuple[StreamLink, socket.so
     link.impair()
     link.send(datagram(2))
     assert read(guest, 1) == [datagram(2)]
+
+
+@pytest.mark.parametrize("impairment", [Impairment(hold=1 << 20), Impairment(delay=60.0, clock=Clock.HOST)])
+def test_a_guest_that_floods_a_slow_wire_fills_no_memory(impairment: Impairment) -> None:
+    """Whatever is asked for, so many frames are held and no more; the others are lost, and said to be."""
+    wire = Wire(impairment)
+
+    passages = [passage for number in range(_MOST_HELD + 3) for passage in wire.carry(datagram(number), 0.0)]
+
+    assert [passage.fate for passage in passages] == [f"lost: {_MOST_HELD} frames waited before it"] * 3
+    assert all(passage.lost for passage in passages)
+    assert len(wire.flush("end")) == _MOST_HELD
+    assert wire.counters.lost == 3

@@ -242,8 +242,25 @@ static void check_list(NET_BUFFER_LIST *nbl, ULONG headers)
     }
 }
 
+/* What the driver sent of a stream by another way than the stream's would be no word of the engine's. */
+static BOOL is_of_a_stream(NET_BUFFER_LIST *nbl, ULONG headers)
+{
+    static __thread uint8_t storage[FRAME_MAX];
+    NET_BUFFER *nb = nbl->FirstNetBuffer;
+    BOOL found = FALSE;
+    if (NdisRetreatNetBufferDataStart(nb, headers, 0, NULL))
+        return TRUE;
+    const uint8_t *bytes = nb->DataLength ? NdisGetDataBuffer(nb, nb->DataLength, storage, 1, 0) : NULL;
+    for (size_t i = 0; bytes && i + 4 <= nb->DataLength && i < 100 && !found; i++)
+        found = streams_have(get16(bytes + i), get16(bytes + i + 2));
+    NdisAdvanceNetBufferDataStart(nb, headers, FALSE, NULL);
+    return found;
+}
+
 static void take_clone(NET_BUFFER_LIST *nbl, ULONG headers)
 {
+    if (is_of_a_stream(nbl, headers))
+        return;
     struct odd *odd = mem_alloc(sizeof *odd);
     if (FwpsAllocateCloneNetBufferList0(nbl, NULL, NULL, 0, &odd->nbl)) {
         mem_free(odd);

@@ -10,11 +10,12 @@
 #include <stdlib.h>
 
 #include "engine_stress.h"
+#include "stream.h"
 #include "stream_peers.h"
 
 enum { FAMILIES = 2, TEXT = 60000, HELD_MAX = 4096, STILL_MS = 40000, GONE_MS = 5000, AGAIN_MS = 400, TRIES = 400 };
 enum { NEED_MORE = 1, DROP = 2, DEFER = 3, ALLOW = 4 };
-enum { RECEIVE = 0x1, RECEIVE_ABORT = 0x8, SEND = 0x10000, SEND_ABORT = 0x100000, DISCONNECTS = 0x4 | 0x80000 };
+enum { ABORTS = STREAM_RECEIVE_ABORT | STREAM_SEND_ABORT, DISCONNECTS = STREAM_RECEIVE_DISCONNECT | STREAM_SEND_DISCONNECT };
 enum { PERMIT_IF_UNREGISTERED = 0x10 }; /* FWPM_FILTER_FLAG_ */
 
 NTSTATUS NTAPI FwpsStreamInjectAsync0(HANDLE, HANDLE, UINT32, UINT64, UINT32, UINT16, UINT32, NET_BUFFER_LIST *, SIZE_T, INJECT_COMPLETE, HANDLE);
@@ -25,12 +26,13 @@ void NTAPI FwpsCopyStreamDataToBuffer0(const FWPS_STREAM_DATA0 *, void *, SIZE_T
 
 static char texts[4][TEXT];
 static volatile LONG64 talks, reached, broken_off, letters, edits, deferred, wanted, held_back, let_in, lists_taken, lists_completed, changes;
-static volatile LONG turn;
+static volatile LONG turn, talking = TALKERS; /* of the threads of the ends, those that still do */
 
 static struct talker {
     LONG generation;        /* of the conversation */
     volatile LONG gone;       /* the newest one whose flow has ended */
     unsigned next[2];         /* letter that each end reads next */
+    size_t read[2];           /* how many each has read */
     BOOL lost;                /* something else was read */
 } talkers[TALKERS];
 
@@ -99,14 +101,17 @@ static struct later {
     unsigned tries;
 } held[HELD_MAX];
 static unsigned held_first, held_count; /* by held_lock */
+static volatile LONG64 asked, done;     /* of all so far: what was asked of the thread, and what it has done */
 static SRWLOCK held_lock = SRWLOCK_INIT;
 
 static BOOL later(struct later what)
 {
     AcquireSRWLockExclusive(&held_lock);
     BOOL room = held_count < HELD_MAX;
-    if (room)
+    if (room) {
         held[(held_first + held_count++) % HELD_MAX] = what;
+        asked++;
+    }
     ReleaseSRWLockExclusive(&held_lock);
     return room;
 }
@@ -172,7 +177,7 @@ static void NTAPI edit(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_
         broken("bytes that can be copied", size);
     if (!size)
         return;
-    if (what < 60 && (io->streamData->flags & RECEIVE) && later((struct later){.flow = m->flowHandle, .flags = io->streamData->flags, .layer = values->layerId})) {
+    if (what < 60 && (io->streamData->flags & STREAM_RECEIVE) && later((struct later){.flow = m->flowHandle, .flags = io->streamData->flags, .layer = values->layerId})) {
         InterlockedIncrement64(&deferred);
         io->streamAction = DEFER;
         out->actionType = ACTION_NONE;
@@ -205,7 +210,7 @@ static void NTAPI hold(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_
     (void)c, (void)filter, (void)x;
     remember(m);
     out->actionType = ACTION_PERMIT;
-    if (local_port(values) % 2 == 0 || (io->streamData->flags & (RECEIVE_ABORT | SEND_ABORT)))
+    if (local_port(values) % 2 == 0 || (io->streamData->flags & ABORTS))
         return;
     out->actionType = ACTION_BLOCK;
     if (FwpsCloneStreamData0(io->streamData, NULL, NULL, 0, &chain))
@@ -215,18 +220,34 @@ static void NTAPI hold(const FWPS_INCOMING_VALUES0 *values, const FWPS_INCOMING_
     InterlockedIncrement64(&held_back);
 }
 
+/* A stream that the engine carries takes what was held back of it, until it ends. */
+static void check_refused(const struct later *what, NTSTATUS status)
+{
+    struct flow *flow = flow_find_id(what->flow);
+    if (flow && stream_carries(flow)) {
+        AcquireSRWLockShared(&flow->stream->lock);
+        const char *end = flow->stream->end;
+        ReleaseSRWLockShared(&flow->stream->lock);
+        if (!end)
+            broken("a stream that lives did not take what was held back of it", (UINT32)status);
+    }
+    flow_release(flow);
+}
+
 static void let_go(struct later *what)
 {
     LONG64 lists = 0;
     for (const NET_BUFFER_LIST *nbl = what->chain; nbl; nbl = nbl->Next)
         lists++;
     InterlockedAdd64(&lists_taken, lists);
-    if (!FwpsStreamInjectAsync0(injection, NULL, 0, what->flow, ids[HOLDS][layer_is_v6(what->layer)], what->layer, what->flags, what->chain, what->size,
-                                list_done, NULL)) {
+    NTSTATUS status = FwpsStreamInjectAsync0(injection, NULL, 0, what->flow, ids[HOLDS][layer_is_v6(what->layer)], what->layer, what->flags, what->chain,
+                                             what->size, list_done, NULL);
+    if (!status) {
         InterlockedIncrement64(&let_in);
         return;
     }
-    InterlockedAdd64(&lists_taken, -lists); /* its flow is gone */
+    check_refused(what, status);
+    InterlockedAdd64(&lists_taken, -lists);
     FwpsDiscardClonedStreamData0(what->chain, 0, FALSE);
 }
 
@@ -234,15 +255,18 @@ DWORD WINAPI streams_drive(void *seed)
 {
     struct later what;
     (void)seed;
-    while (!stop || held_count) {
+    while (!stop || talking || held_count) { /* who talks has to be let finish */
         if (!next_held(&what)) {
             Sleep(0);
-        } else if (what.chain) {
+            continue;
+        }
+        if (what.chain) {
             let_go(&what);
         } else if (FwpsStreamContinue0(what.flow, ids[EDITS][layer_is_v6(what.layer)], what.layer, what.flags) && ++what.tries < TRIES) {
             later(what); /* its classifyFn is on its way back, or the flow has ended */
             SwitchToThread();
         }
+        InterlockedIncrement64(&done);
     }
     return 0;
 }
@@ -328,6 +352,7 @@ static void took(struct peers *p, int end, const uint8_t *bytes, size_t size)
             continue;
         t->lost = bytes[i] != 'a' + t->next[end];
         t->next[end] = (t->next[end] + 1) % 26;
+        t->read[end]++;
         InterlockedIncrement64(&letters);
     }
 }
@@ -357,9 +382,31 @@ static BOOL was_ended(const struct talker *t)
     return t->gone == t->generation;
 }
 
+static BOOL read_all(const struct peers *p, const struct talker *t)
+{
+    for (int end = 0; end < 2; end++) {
+        const struct peer_end *other = &p->end[!end];
+        size_t sent = 0;
+        for (size_t i = 0; i < other->out_size; i++)
+            sent += other->out[i] >= 'a';
+        if (t->read[end] != sent)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Time that this program was given: on a busy host that may be little of what goes by. */
+static UINT64 worked_ms(void)
+{
+    FILETIME made, ended, kernel, user;
+    GetProcessTimes(GetCurrentProcess(), &made, &ended, &kernel, &user);
+    return (((UINT64)kernel.dwHighDateTime << 32 | kernel.dwLowDateTime) + ((UINT64)user.dwHighDateTime << 32 | user.dwLowDateTime)) / 10000;
+}
+
 static void converse(struct peers *p, struct talker *t)
 {
-    UINT64 moved = now_ms(), again = moved;
+    UINT64 moved = worked_ms(), again = now_ms();
+    LONG64 asked_then = asked;
     size_t before = 0;
     while (!peers_done(p) && !peers_reset(p) && !t->lost && t->gone != t->generation) {
         BOOL any = peers_take(p);
@@ -367,16 +414,17 @@ static void converse(struct peers *p, struct talker *t)
         UINT64 now = now_ms();
         size_t sum = p->end[0].in_size + p->end[1].in_size + p->end[0].acknowledged + p->end[1].acknowledged;
         if (sum != before)
-            moved = again = now, before = sum;
-        if (now > again + AGAIN_MS)
+            moved = worked_ms(), again = now, asked_then = asked, before = sum;
+        if (now > again + AGAIN_MS) {
             peers_again(p), again = now;
-        if (now > moved + STILL_MS)
-            broken("a conversation stands still: port", p->port);
+            if (worked_ms() > moved + STILL_MS && done >= asked_then)
+                broken("a conversation stands still: port", p->port);
+        }
         if (!any)
             Sleep(0);
     }
     InterlockedIncrement64(&packets);
-    if (peers_done(p) && !t->lost)
+    if (peers_done(p) && !t->lost && read_all(p, t))
         InterlockedIncrement64(&reached);
     else if (was_ended(t) || peers_reset(p))
         InterlockedIncrement64(&broken_off);
@@ -395,6 +443,7 @@ DWORD WINAPI streams_talk(void *slot)
         t->generation++;
         t->lost = FALSE;
         t->next[0] = t->next[1] = 0;
+        t->read[0] = t->read[1] = 0;
         p->lose = peers_chance(p, 10) ? 0 : 3;
         UINT16 port = (UINT16)(PEER_PORTS + which * PORTS_OF_ONE + n % PORTS_OF_ONE);
         BOOL v6 = n / 2 % 2;
@@ -408,6 +457,7 @@ DWORD WINAPI streams_talk(void *slot)
         peers_close(p);
         InterlockedIncrement64(&talks);
     }
+    InterlockedDecrement(&talking);
     return 0;
 }
 

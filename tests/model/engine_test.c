@@ -376,6 +376,7 @@ int main(void)
     test_endpoints();
     test_ale();
     test_proxies();
+    test_reservations();
     test_stream_layer();
     test_stream_edits();
     printf("%d failures\n", failures);

@@ -128,5 +128,6 @@ void test_vswitch(void); /* vswitch_test.c */
 void test_endpoints(void); /* endpoints_test.c */
 void test_ale(void); /* ale_test.c */
 void test_proxies(void); /* proxies_test.c */
+void test_reservations(void); /* reservations_test.c */
 
 #endif

@@ -60,7 +60,8 @@ class FakeBench:
         self.control = FakeControl(self) if options.driver is None else None
         self.facts["control"] = "none" if self.control is None else "wfpcallout"
         self.far = None
-        self.guest = self.machine = self.service = self.probe = SimpleNamespace()
+        self.guest = self.machine = self.service = SimpleNamespace()
+        self.probe = SimpleNamespace(observe=lambda observer: lambda: None)
         options.machine_folder.mkdir(parents=True, exist_ok=True)
         self.serial_log = options.machine_folder / "serial.log"
         self.serial_log.write_text("booted\n")
@@ -70,6 +71,7 @@ class FakeBench:
         self.broken: HarnessError | None = None
         self.heads = (object(),)
         self.missing_parts = []
+        self.recognised_seconds, self.function, self.events_kept = 0.25, "f at f.c:1", 3
         self.fresh_fails: HarnessError | None = None
         self.renew_fails: HarnessError | None = None
         self.calls = []
@@ -111,7 +113,13 @@ class FakeBench:
         dump.write_bytes(b"PAGEDU64")
         (folder / "crash.json").write_text("{}")
         return CrashRecord(
-            seen=seen, recognised_seconds=0.25, dumps=(dump,), heads=self.heads, missing=tuple(self.missing_parts)
+            seen=seen,
+            recognised_seconds=self.recognised_seconds,
+            dumps=(dump,),
+            heads=self.heads,
+            missing=tuple(self.missing_parts),
+            function=self.function,
+            events=self.events_kept,
         )
 
     def save_dumps(self, folder):
@@ -122,7 +130,8 @@ class FakeBench:
         self.calls.append("state")
         file.write_bytes(b"<wfpstate/>")
 
-    def watched(self):
+    def watched(self, quiet_seconds=None):
+        self.quiet_seconds = quiet_seconds
         return nullcontext()
 
     def tidy(self):

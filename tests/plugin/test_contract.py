@@ -65,6 +65,24 @@ def test_what_is_left_behind_at_unload_fails_the_scenario(pytester: pytest.Pytes
     assert (code, attempt["outcome"], attempt["breaches"]) == (1, "FAIL", [REPORT | {"on_purpose": False}])
 
 
+def test_what_ends_the_checks_of_the_last_scenario_is_looked_into_while_there_is_a_guest(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its report is made when the bench has been closed, and would find nobody to ask: it would be LOST."""
+    body = """
+    from harness.errors import DeployError, GuestHung
+    def unload():
+        scene.bench.broken = GuestHung("The driver does not come back.")
+        raise DeployError("It could not be stopped.")
+    scene.bench.unload = unload
+"""
+    code, attempt, _ = run(pytester, body)
+
+    assert (code, attempt["outcome"], attempt["message"]) == (1, "HANG", "The driver does not come back.")
+    assert "raise DeployError" in str(attempt["details"])
+    assert "dumps" in (pytester.path / "results" / "bench.txt").read_text()
+
+
 def test_of_a_failure_the_driver_is_not_unloaded(pytester: pytest.Pytester) -> None:
     _, attempt, _ = run(pytester, "breach(); scene.bench.says_at_unload = 'x'; assert 1 == 2")
 

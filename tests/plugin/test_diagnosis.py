@@ -12,7 +12,7 @@ import harness.plugin.diagnosis as module
 from harness.hypervisor import Condition
 from harness.hypervisor.serial import SerialLog
 from harness.hypervisor.watch import Bugcheck
-from harness.plugin.diagnosis import find_crash, names_of
+from harness.plugin.diagnosis import find_crash, find_ended_wine, names_of
 from tests.driver.test_crash import record
 
 LINE = f"wfp-hil: bugcheck: {record()}\n"
@@ -105,3 +105,17 @@ def test_names_come_from_the_driver_under_test_and_our_own(tmp_path: Path) -> No
     assert names._find("theirs.sys") == tmp_path / "theirs.sys"
     assert names._find("../theirs.sys") is None
     assert names._find("unknown.sys") is None
+
+
+def test_the_end_of_wine_itself_is_a_lost_machine(machine: Any) -> None:
+    """What its server says last; what only speaks of it, or was said in an attempt before, is none."""
+    say(machine, "wfp-hil: model: wineserver64: server/sock.c:7: f: Assertion `x' failed.\nwineserver64: starting\n")
+    assert find_ended_wine(machine, 0) is None
+    words = "wineserver64: server/sock.c:1122: complete_async_poll: Assertion `a == b' failed."
+    say(machine, f"{words}\r\n")
+    assert find_ended_wine(machine, machine.serial.size()) is None
+
+    lost = find_ended_wine(machine, 0)
+
+    assert lost is not None
+    assert words in lost.message

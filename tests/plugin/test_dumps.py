@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,8 @@ from harness import steps
 from harness.errors import MachineError, TransportError
 from harness.guest import CommandResult
 from harness.hypervisor import Condition
-from harness.plugin.dumps import crash_on_purpose, fetch_dumps
+from harness.plugin import dumps
+from harness.plugin.dumps import crash_on_purpose, fetch_after_crash, fetch_dumps
 from harness.waiting import Deadline
 
 
@@ -113,3 +117,39 @@ def test_one_that_takes_no_nmi_is_given_up(monkeypatch):
     crash_on_purpose(deaf)
 
     assert deaf.asked == 1
+
+
+class Panicking(FakeMachine):
+    """Its panic device tells after some looks."""
+
+    def __init__(self, conditions: Iterator[Condition]) -> None:
+        super().__init__()
+        self._conditions = conditions
+
+    @property
+    def condition(self) -> Condition:
+        return next(self._conditions)
+
+
+@contextmanager
+def reach() -> Iterator[Any]:
+    guest: Any = FakeGuest()
+    guest.abandon = lambda: None
+    yield guest
+
+
+def test_a_dump_comes_behind_the_record_of_the_crash(tmp_path: Path) -> None:
+    """The record on the serial port is seen first; the panic device tells when the guest has written its dump."""
+    machine = Panicking(chain(repeat(Condition.RUNNING, 5), repeat(Condition.PANICKED)))
+
+    assert [path.name for path in fetch_after_crash(machine, reach, None, tmp_path, [])] == ["MEMORY.DMP"]
+
+
+@pytest.mark.parametrize("condition", [Condition.RUNNING, Condition.GONE])
+def test_without_a_word_of_the_device_there_is_no_dump(
+    tmp_path: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch, condition: Condition
+) -> None:
+    monkeypatch.setattr(dumps, "_TOLD_SECONDS", 0.05)
+
+    assert fetch_after_crash(Panicking(repeat(condition)), reach, None, tmp_path, []) == []
+    assert any("panic device did not tell of it" in each for each in notes)

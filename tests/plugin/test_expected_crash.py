@@ -83,6 +83,8 @@ def test_one(scene, crash):
         ("crashes(scene, stack=(Frame('y.sys', 1),))", "wanted in x.sys, seen in y.sys+0x1"),
         ("crashes(scene, stack=())", "the stack is missing"),
         ("scene.bench.heads = (); crashes(scene)", "the guest's dump is missing"),
+        ("scene.bench.events_kept = 0; crashes(scene)", "the driver's last events are missing"),
+        ("scene.bench.recognised_seconds = None; crashes(scene)", "how long after the fault it was recognised"),
         ("scene.bench.missing_parts = ['no screen']; crashes(scene)", "no screen"),
     ],
 )
@@ -103,6 +105,24 @@ def test_two(driver):
     assert outcomes(records) == ["FAIL", "PASS"]
     assert "The guest crashed, and not as wanted:" in message(records)
     assert words in message(records)
+
+
+def test_a_place_in_a_driver_of_ours_without_function_and_line_fails(scenarios: pytest.Pytester) -> None:
+    """Of a driver that was built elsewhere nobody can expect them."""
+    records = run(
+        scenarios,
+        """
+@pytest.mark.parametrize("module", ["wfpcrash.sys", "x.sys"])
+def test_one(scene, crash, module, monkeypatch):
+    monkeypatch.setattr("harness.plugin.expected_crash.find_built", lambda name: Path(name) if name[0] == "w" else None)
+    scene.bench.function = ""
+    with crash.expected("DRIVER_IRQL_NOT_LESS_OR_EQUAL", module=module):
+        crashes(scene, stack=(Frame(module, 0x46),))
+""",
+    )
+
+    assert outcomes(records) == ["FAIL", "PASS"]
+    assert "function and line are missing, although wfpcrash.sys was built here" in message(records)
 
 
 def test_a_guest_that_survives_fails(scenarios: pytest.Pytester) -> None:

@@ -93,7 +93,7 @@ def test_one(driver, fence, trace):
     assert attempt["guest"] == "reference"
     folder = Path(str(attempt["folder"]))
     assert {path.name for path in folder.iterdir()} == {
-        "frames.pcapng", "events.jsonl", "steps.jsonl", "serial.log", "timeline.txt",
+        "frames.pcapng", "events.jsonl", "sockets.jsonl", "steps.jsonl", "serial.log", "timeline.txt",
     }  # fmt: skip
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert events[0]["layer"] == "ALE_CONNECT_REDIRECT_V4"
@@ -298,3 +298,130 @@ def test_the_live_view_is_out_of_the_way_of_the_debugger(scenarios: pytest.Pytes
     run(scenarios, TWO, "--pdb", "--pdbcls", "silent:Silent")
 
     assert told == ["start", "stop", "prompt", "stop"]
+
+
+def test_a_result_names_the_seed_that_the_scenario_drew_from(scenarios: pytest.Pytester) -> None:
+    body = """
+def test_random(seed):
+    assert seed == 7
+
+def test_fixed(driver):
+    pass
+"""
+    _, records, _ = run(scenarios, body, "--seed", "7")
+
+    assert [record["seed"] for record in records if record["record"] == "result"] == ["7", ""]
+    assert outcomes(records) == ["PASS", "PASS"]
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "1.5"])
+def test_a_seed_that_is_none_ends_the_run_before_anything_boots(scenarios: pytest.Pytester, seed: str) -> None:
+    result, records, _ = run(scenarios, "def test_random(seed):\n    pass\n", f"--seed={seed}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"'{seed}' is no seed" in result.stderr.str()
+    assert records == []
+
+
+@pytest.mark.parametrize("seconds", ["", "0", "'long'", "1, 2"])
+def test_a_time_of_silence_that_is_none_ends_the_run_before_anything_boots(
+    scenarios: pytest.Pytester, seconds: str
+) -> None:
+    body = f"@pytest.mark.quiet({seconds})\ndef test_one(driver):\n    pass\n"
+    result, records, _ = run(scenarios, body)
+
+    assert result.ret == 2
+    assert "is marked quiet with" in result.stdout.str() + result.stderr.str()
+    assert records == []
+
+
+def test_a_time_of_silence_reaches_the_watch_dog(scenarios: pytest.Pytester) -> None:
+    body = "@pytest.mark.quiet(8)\ndef test_one(scene):\n    assert scene.bench.quiet_seconds == 8\n"
+    _, records, _ = run(scenarios, body + "def test_two(scene):\n    assert scene.bench.quiet_seconds is None\n")
+
+    assert outcomes(records) == ["PASS", "PASS"]
+
+
+def timelines(out: Path) -> list[tuple[float, str, str]]:
+    (path,) = out.rglob("timeline.txt")
+    rows = (line.split(maxsplit=3) for line in path.read_text().splitlines())
+    return [(float(at), lane, text) for at, _, lane, text in rows]
+
+
+def test_a_failed_expectation_stands_in_its_timeline_when_it_failed(scenarios: pytest.Pytester) -> None:
+    """In the lane of the witness that was asked, between what was done before and after; without the path."""
+    body = """
+from harness.steps import step
+def test_it(driver, witness):
+    with step("before"):
+        pass
+    try:
+        expect(witness).one(dst="192.0.2.9")
+    finally:
+        with step("after"):
+            pass
+"""
+    _, records, out = run(scenarios, body)
+
+    rows = timelines(out)
+    (failed,) = [at for at, (_, _, text) in enumerate(rows) if text.startswith("FAIL: ")]
+    assert rows[failed][1] == "frame"
+    assert rows[failed][2].startswith(
+        "FAIL: expect(witness).one: wanted exactly 1 frame with dst='192.0.2.9', saw none"
+    )
+    assert "Timeline:" not in rows[failed][2]
+    texts = [text for _, _, text in rows]
+    assert texts.index("stop before") < failed < texts.index("start after")
+    assert outcomes(records) == [Outcome.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("body", "lane", "text"),
+    [
+        ("def test_it(driver): assert 1 == 2, 'two\\nlines'", "step", "FAIL: two"),
+        ("def test_it(driver): raise GuestCrashed('0xd1 in a.sys', code=0xd1)", "event", "CRASH: 0xd1 in a.sys"),
+        ("def test_it(driver): raise ExpectationFailed('said \\x1b[2J by it')", "step", r"FAIL: said \x1b[2J by it"),
+        ("@pytest.fixture\ndef late(driver):\n    yield\n    raise ValueError('late')\ndef test_it(late): pass", "step",
+         "LOST: ValueError: late"),
+    ],
+)  # fmt: skip
+def test_whatever_ended_a_scenario_stands_in_its_timeline(
+    scenarios: pytest.Pytester, body: str, lane: str, text: str
+) -> None:
+    _, _, out = run(scenarios, body)
+
+    found = [(where, words) for _, where, words in timelines(out) if words.split(":")[0].isupper()]
+    assert len(found) == 1
+    assert found[0][0] == lane
+    assert found[0][1].startswith(text)
+
+
+def test_what_the_checks_behind_a_scenario_find_stands_in_its_timeline(scenarios: pytest.Pytester) -> None:
+    """The records are saved by then: the timeline is written once more."""
+    body = "def test_it(driver, scene): scene.check = lambda **_: (_ for _ in ()).throw(ExpectationFailed('2 left'))"
+    _, records, out = run(scenarios, body)
+
+    assert outcomes(records) == [Outcome.FAIL]
+    assert ("step", "FAIL: 2 left") in [(lane, text) for _, lane, text in timelines(out)]
+
+
+def test_departures_of_a_replay_stand_in_the_timeline_when_they_happened(scenarios: pytest.Pytester) -> None:
+    body = """
+import time
+from harness.reproduce import Departure
+from harness.steps import step
+def test_it(driver, scene):
+    with step("before"):
+        pass
+    now = time.monotonic()
+    scene.departures += (Departure("It did not come.", (4, 5, 90), 3, (now, now + 0.001, now + 0.1)),)
+"""
+    _, records, out = run(scenarios, body)
+
+    rows = timelines(out)
+    departed = [(at, text) for at, lane, text in rows if lane == "replay"]
+    assert [text for _, text in departed] == ["Packets 4, 5: It did not come.", "Packet 90: It did not come."]
+    (before,) = [at for at, _, text in rows if text == "stop before"]
+    assert before <= departed[0][0] < departed[1][0]
+    (result,) = [record for record in records if record["record"] == "result"]
+    assert result["departures"] == [{"text": "It did not come.", "numbers": [4, 5, 90], "count": 3}]

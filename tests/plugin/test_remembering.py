@@ -145,3 +145,22 @@ def test_a_history_that_cannot_be_written_does_not_end_a_run(run, pytester: pyte
 def test_it_can_be_off(run, pytester: pytest.Pytester) -> None:
     run(BODY, "--history", "off")
     assert not (pytester.path / "h.sqlite").exists()
+
+
+def test_what_was_asked_of_verifier_firewall_and_processors_is_kept_with_the_results(
+    run, pytester: pytest.Pytester
+) -> None:
+    _, plain, _ = run("def test_passes(driver): pass")
+    for used in (pytester.path / "results").iterdir():
+        used.unlink() if used.is_file() else None
+    _, asked, _ = run(
+        "def test_passes(driver):\n    pass  # again", "--verifier", "standard", "--firewall", "on", "--vcpus", "2"
+    )
+
+    (as_it_is,) = (record for record in plain if record["record"] == "session")
+    (session,) = (record for record in asked if record["record"] == "session")
+    assert not {"verifier", "firewall", "vcpus"} & set(as_it_is)
+    assert (session["verifier"], session["firewall"], session["vcpus"]) == ("standard", "on", 2)
+    with HistoryStore(pytester.path / "h.sqlite") as store:
+        kept = [past.circumstances for past in store.pasts()]
+    assert kept == [("", "", "", ""), ("", "standard", "on", "2")]

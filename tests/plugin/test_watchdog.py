@@ -47,6 +47,17 @@ def test_silence_longer_than_allowed_is_a_hang_told_once(world):
     assert world.dog.hung is world.bitten[0]
 
 
+def test_a_scenario_may_have_a_time_of_its_own_and_the_next_has_the_usual_one(world):
+    with world.dog.watching(3):
+        world.after(0)
+        world.after(4)
+    with world.dog.watching():
+        world.after(0)
+        world.after(44)
+
+    assert [str(hung).partition(" in ")[0] for hung in world.bitten] == ["Nothing moved for 4 s"]
+
+
 def test_whatever_moves_begins_the_time_anew(world):
     with world.dog.watching():
         for _ in range(10):

@@ -172,3 +172,94 @@ def test_a_stranger_without_the_key_has_no_say(tmp_path: Path) -> None:
         line.send_bytes(json.dumps(["begin", {"scenario": "a", "attempt": 1}]).encode())
     assert workers.end(0) == 0
     assert kinds(read_results(tmp_path / "results.jsonl")) == {"start": 1, "end": 1}
+
+
+LOSING = """
+import os, pytest
+from pathlib import Path
+from harness.errors import *
+
+def machine():
+    return os.environ["PYTEST_XDIST_WORKER"]
+
+@pytest.mark.parametrize("case", range(8))
+def test_it(driver, scene, case):
+    with Path("ran").open("a") as ran:
+        ran.write(f"{{machine()}} {{case}}\\n")
+    {act}
+"""
+LOST = "raise MachineLost(f'QEMU of {machine()} died.')"
+
+
+def ran(pytester: pytest.Pytester) -> list[tuple[str, str]]:
+    return [(words[0], words[1]) for words in map(str.split, (pytester.path / "ran").read_text().splitlines())]
+
+
+@pytest.mark.parametrize("dist", ["worksteal", "load", "loadfile"])
+def test_what_a_latched_machine_leaves_runs_on_a_sound_one(pytester: pytest.Pytester, dist: str) -> None:
+    """One scenario is lost for good; all others pass once, none of them on the machine that was lost twice."""
+    act = f"if machine() == 'gw0': {LOST}"
+    body = LOSING.format(act=act)
+    if dist == "loadfile":  # a file each: a worker has several files ahead
+        for number in range(6):
+            pytester.makepyfile(**{f"test_more_{number}": body.replace("range(8)", "range(1)")})
+    result, records, _ = run(pytester, body, "--dist", dist)
+
+    done = [record for record in records if record["record"] == "result"]
+    lost = [record for record in done if record["outcome"] == "LOST"]
+    passed = [record["scenario"] for record in done if record["outcome"] == "PASS"]
+    total = 14 if dist == "loadfile" else 8
+    assert result.ret == 3
+    assert [record["attempt"] for record in lost] == [1, 2]
+    assert lost[0]["scenario"] == lost[1]["scenario"]
+    assert len(passed) == len(set(passed)) == total - 1
+    assert len([place for place in ran(pytester) if place[0] == "gw0"]) == 2
+    assert records[-1]["counts"] == {"PASS": total - 1, "LOST": 1}
+    assert kinds(records)["start"] == total + 1
+    result.assert_outcomes(passed=total - 1, errors=1)
+    said = result.stdout.str()
+    assert said.count("gw0: the machine was lost twice: QEMU of gw0 died.") == 1
+
+
+def test_where_all_machines_are_latched_the_rest_is_skipped_with_every_cause(pytester: pytest.Pytester) -> None:
+    result, records, _ = run(pytester, LOSING.format(act=LOST), "--dist", "worksteal")
+
+    skipped = [record for record in records if record.get("outcome") == "SKIP"]
+    assert result.ret == 3
+    assert records[-1]["counts"] == {"LOST": 2, "SKIP": 6}
+    assert len({record["scenario"] for record in skipped}) == 6
+    for record in skipped:
+        for machine in ("gw0", "gw1"):
+            assert f"{machine}: the machine was lost twice: QEMU of {machine} died." in record["message"]
+    assert len(ran(pytester)) == 4
+    result.assert_outcomes(skipped=6, errors=2)
+
+
+def test_what_was_handed_back_is_lost_where_the_process_that_took_it_dies(pytester: pytest.Pytester) -> None:
+    """Told once, as LOST, and what is left still runs: pytest-xdist starts another worker in its place."""
+    act = f"""
+    if machine() == 'gw0':
+        {LOST}
+    with Path("ran").open() as file:
+        if len([line for line in file if not line.startswith("gw0")]) == 6:
+            os.kill(os.getpid(), 9)
+"""
+    result, records, _ = run(pytester, LOSING.format(act=act.strip()), "--dist", "worksteal")
+
+    assert result.ret == 3
+    assert records[-1]["counts"] == {"PASS": 6, "LOST": 2}
+    (died,) = [record for record in records if "ended in the middle" in str(record.get("message"))]
+    assert died["outcome"] == "LOST"
+
+
+def test_handed_back_scenarios_share_a_bench(pytester: pytest.Pytester) -> None:
+    """Opening one takes seconds: it is opened once for a worker's own share, and at most once more for all the rest."""
+    note = "    open('opened', 'a').write(f'{options.worker} ')\n    return"
+    conftest = CONFTEST.replace("    return", note)
+    act = f"if machine() == 'gw0': {LOST}"
+    result, _, _ = run(pytester, LOSING.format(act=act), "--dist", "load", conftest=conftest)
+
+    opened = Counter((pytester.path / "opened").read_text().split())
+    assert result.ret == 3
+    assert opened["gw0"] == 1
+    assert opened["gw1"] <= 2

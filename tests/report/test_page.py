@@ -73,6 +73,10 @@ def fill(run: Path, name: str, *frames: bytes) -> str:
     lines = [f"   0.{number:04} s  frame  frame {number} to-guest udp" for number in range(1, len(frames) + 1)]
     event = {"seq": 7, "kind": "classify", "layer": "ALE_AUTH_CONNECT_V4", "value": 0}
     (folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    call = {"number": 1, "op": "recv", "subject": "x", "result": "4 bytes", "seconds": 0.3,
+            "asked": {"socket": 5, "count": 4}, "reply": {"ok": True, "hex": "61626364"}}  # fmt: skip
+    (folder / "sockets.jsonl").write_text(json.dumps(call) + "\n")
+    lines += ["   0.2000 s  socket  socket 1 recv 192.0.2.2:7777: 4 bytes (300.0 ms)"]
     lines += ["   0.5000 s  event  event 7 classify ALE_AUTH_CONNECT_V4", "   0.6000 s  step   start fence"]
     (folder / "timeline.txt").write_text("\n".join(lines) + "\n")
     return str(folder)
@@ -89,10 +93,10 @@ def test_what_is_worst_comes_first_and_every_attempt_is_kept(make_run: Callable[
         )
     )
 
-    titles = re.findall(r'<span class="title">([^<]*)<', page)
+    titles = re.findall(r'<span class="title">([^<]*?) ?<', page)
     assert titles == ["It fails.", "It works.", "Tried again."]
     assert "<title>1 FAIL" in page
-    assert page.count("QEMU died.") == 1  # the first attempt, in the list of attempts
+    assert page.count("QEMU died.") == 2  # above, where second attempts are listed, and among its own attempts
     assert "wanted 1, saw 2" in page
 
 
@@ -175,11 +179,12 @@ def test_captures_that_are_cut_or_damaged_give_what_can_be_read(tmp_path: Path) 
 def test_what_the_failure_names_is_marked(tmp_path: Path) -> None:
     folder = Path(fill(tmp_path, "x", datagram(), datagram()))
 
-    seen = timeline(folder, "saw 1: frame 2 to-guest udp; nearest miss: event 7")
+    seen = timeline(folder, "saw 1: frame 2 to-guest udp. Nearest miss: event 7")
 
-    marked = [(lane, number) for _, lane, _, number, mark in seen["entries"] if mark]
-    assert marked == [("frame", 2), ("event", 7)]
+    marked = {(lane, number): mark for _, lane, _, number, mark in seen["entries"] if mark}
+    assert marked == {("frame", 2): 1, ("event", 7): 2}
     assert set(seen["frames"]) == {1, 2}
+    assert seen["sockets"][1]["reply"] == {"ok": True, "hex": "61626364"}
     assert seen["events"][7] == {"seq": 7, "kind": "classify", "layer": "ALE_AUTH_CONNECT_V4"}
 
 
@@ -216,7 +221,150 @@ def test_a_frame_opens_to_its_layers_and_a_wrong_checksum_is_seen(make_run: Call
     assert 'class="entry marked" data-place="frame/2" open' in wrong
     event = browse(page, "#s1/event/7")
     assert "ALE_AUTH_CONNECT_V4" in event
-    assert "<circle" in event
+    lanes = re.findall(r'<text x="0" y="[0-9]+" class="lane ([a-z]+)">', event)
+    assert lanes == ["frame", "event", "socket", "step"]
+    call = browse(page, "#s1/socket/1")
+    assert "0000  61 62 63 64" in call
+    assert 'data-place="socket/1" open' in call
+
+
+FAILED = "expect(witness).none: wanted no frame to port 53, saw 1: frame 2 to-guest udp. Nearest miss: event 7 x."
+
+
+def test_what_ended_a_scenario_and_where_a_replay_departed_are_marked(tmp_path: Path) -> None:
+    folder = Path(fill(tmp_path, "x", datagram()))
+    more = [
+        "   0.0002 s  replay  Packet 4: It is larger than the link takes, and left out.",
+        "   0.7000 s  frame   FAIL: expect(witness).none: wanted a, saw b.",
+        "   0.7100 s  socket  socket 9 FAIL: said by the guest",
+        "   0.7200 s  step    stop FAIL: fence",
+    ]
+    with (folder / "timeline.txt").open("a") as file:
+        file.write("\n".join(more) + "\n")
+
+    seen = timeline(folder, "")
+
+    assert [(*entry[:2], entry[4]) for entry in seen["entries"] if entry[4]] == [
+        (0.0002, "replay", 4), (0.7, "frame", 3),
+    ]  # fmt: skip
+
+
+def test_what_ended_a_scenario_is_there_however_much_there_was_before(tmp_path: Path) -> None:
+    lines = [f"   0.{n:04} s  replay  Packet {n}: It did not come." for n in range(400)]
+    lines += [f"   1.{n:04} s  frame   frame {n} to-guest udp" for n in range(1, 2500)]
+    lines += ["   2.0000 s  step    FAIL: The driver left 2 injections pending after its rules were removed."]
+    (tmp_path / "timeline.txt").write_text("\n".join(lines) + "\n")
+
+    seen = timeline(tmp_path, "saw frame 2400")
+
+    marks = [entry[4] for entry in seen["entries"]]
+    assert (marks.count(0), marks.count(1), marks.count(3), marks.count(4)) == (2000, 1, 1, 200)
+    assert seen["left_out"] == 200 + 2499 - 2001
+
+
+@in_a_browser
+@pytest.mark.parametrize("is_written", [True, False], ids=["with its time", "of an earlier wfp-hil"])
+def test_what_was_wanted_and_seen_stands_on_the_timeline(make_run: Callable[..., Path], is_written: bool) -> None:
+    message = FAILED + " Timeline: /out/timeline.txt"
+    run = make_run("run", result("a.py::test", Outcome.FAIL, message=message, folder="x/one"))
+    folder = Path(fill(run, "one", datagram(), datagram()))
+    if is_written:
+        with (folder / "timeline.txt").open("a") as file:
+            file.write(f"   0.5500 s  frame   FAIL: {FAILED}\n   0.9000 s  step    stop fence\n")
+
+    seen = browse(write_page(run), "#s1")
+
+    strip = seen[seen.index('<svg class="strip"') : seen.index("</svg>")]
+    assert re.search(r'class="mark frame saw">.*?<circle [^>]*class="ring"', strip)
+    assert re.search(r'class="mark event nearest">', strip)
+    # In the lane of the witness that was asked, at its time: before the step that followed.
+    (crossed,) = re.findall(r'<path d="M([0-9.]+) ([0-9.]+)l10 10m0 -10l-10 10" class="cross">', strip)
+    (line,) = re.findall(r'<line x1="([0-9.]+)" x2="[0-9.]+" [^>]*class="end">', strip)
+    rail = re.search(r'y="([0-9]+)" class="lane frame"', strip)
+    assert float(line) == float(crossed[0]) + 5
+    assert float(rail[1]) - 4 == float(crossed[1]) + 5
+    last = max(float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', strip))
+    later = [float(x) + 1 for x in re.findall(r'<rect x="([0-9.]+)" y="[0-9.]+" width="2"', strip)]
+    assert (float(line) < min(later)) if is_written else (float(line) > last)
+    words = re.sub(
+        r"<title>.*?</title>|<[^>]*>", "", "".join(re.findall(r'<text [^>]*class="verdict.*?</text>', strip))
+    )
+    assert words == "wanted no frame to port 53saw 1: frame 2 to-guest udp"
+    judged = seen[seen.index('class="plain judged"') :]
+    assert 'tag wanted">wanted</span> no frame to port 53' in judged
+    assert 'href="#s1/frame/2">frame 2</a>' in judged[: judged.index("nearest miss</span>")]
+    assert 'href="#s1/event/7">event 7</a>' in judged[judged.index("nearest miss</span>") :]
+    assert 'href="#s1/event/7">event 7</a>' in seen[: seen.index('class="plain judged"')]  # in the message itself
+
+
+@in_a_browser
+def test_where_a_replay_departed_has_a_lane_and_is_listed(make_run: Callable[..., Path]) -> None:
+    departure = {"text": "The guest's <b>datagram</b> did not come.", "numbers": [4, 9], "count": 30}
+    run = make_run("run", result("a.py::test", Outcome.PASS, folder="x/one", departures=[departure, {}, 7]))
+    folder = Path(fill(run, "one", datagram()))
+    with (folder / "timeline.txt").open("a") as file:
+        file.write("   0.3000 s  replay  Packet 4: The guest's datagram did not come.\n")
+
+    seen = browse(write_page(run), "#s1")
+
+    assert "packets 4, 9 and 28 more: The guest&#39;s &lt;b&gt;datagram" in render_page(run)
+    assert re.search(r'class="lane replay">replay</text>', seen)
+    assert re.search(r'<g class="mark replay departure"><title>300.0 ms Packet 4: The guest', seen)
+    assert 'tag departure">departure</span> Packet 4' in seen
+
+
+def after(page: Path, script: str) -> str:
+    """The document after a person has done something: a copy without the policy that forbids other scripts."""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
+    copy = page.with_name("copy.html")
+    copy.write_text(text.replace("</body>", f"<script>addEventListener('load', () => {{ {script} }});</script></body>"))
+    return browse(copy, "")
+
+
+def shown(document: str) -> list[str]:
+    """The scenarios that are not hidden."""
+    found = re.findall(r'<details class="scenario" id="(s[0-9]+)"([^>]*)>', document)
+    return [number for number, attributes in found if "hidden" not in attributes]
+
+
+@in_a_browser
+def test_keys_and_filters_find_what_did_not_pass(make_run: Callable[..., Path]) -> None:
+    outcomes = [Outcome.PASS, Outcome.FAIL, Outcome.PASS, Outcome.CRASH]
+    page = write_page(
+        make_run("run", *(result(f"a.py::test_{n}", outcome, message="x") for n, outcome in enumerate(outcomes)))
+    )
+    press = "for (const key of '{}') dispatchEvent(new KeyboardEvent('keydown', {{ key, bubbles: true }}));"
+    press = press.replace("dispatchEvent", "document.body.dispatchEvent")
+
+    assert shown(after(page, "")) == ["s4", "s2", "s1", "s3"]  # the worst on top
+    once = after(page, press.format("n"))
+    assert re.search(r'id="s4"[^>]*open', once)
+    twice = after(page, press.format("nn"))
+    assert re.search(r'id="s2"[^>]*open', twice)
+    click = "document.querySelector('#filters [data-outcome=PASS]').click();"
+    assert shown(after(page, click)) == ["s4", "s2"]
+    search = "const s = document.getElementById('search'); s.value = 'test_2'; s.dispatchEvent(new Event('input'));"
+    assert shown(after(page, search)) == ["s3"]
+    assert "1 of 4 shown" in after(page, search)
+
+
+@in_a_browser
+def test_on_paper_what_did_not_pass_is_open_and_its_timeline_is_ready(make_run: Callable[..., Path]) -> None:
+    """A printer does not wait for a timeline to be unpacked: it has to be there before anybody prints."""
+    run = make_run(
+        "run", result("a.py::bad", Outcome.FAIL, message="wanted a, saw b", folder="x/one"),
+        result("a.py::good", Outcome.PASS, folder="x/two"),
+    )  # fmt: skip
+    fill(run, "one", datagram())
+    fill(run, "two", datagram())
+    page = write_page(run)
+
+    before = after(page, "")
+    assert before.count('data-shown="yes"') == 1
+    assert not re.search(r'id="s1"[^>]*open', before)
+    printed = after(page, "dispatchEvent(new Event('beforeprint'));")
+    assert re.search(r'id="s1"[^>]*open', printed)
+    assert not re.search(r'id="s2"[^>]*open', printed)
 
 
 @in_a_browser
@@ -232,4 +380,5 @@ def test_two_thousand_results_make_a_page_that_opens(make_run: Callable[..., Pat
     assert page.stat().st_size < 20 << 20
     seen = browse(page, "#s2000/frame/1")
     assert seen.count('class="cell PASS"') == 2000
+    assert len(shown(seen)) == 2000  # nothing failed, so nothing is in the way
     assert seen.count("(correct)") == 2

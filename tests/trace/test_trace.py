@@ -99,9 +99,9 @@ def test_the_timeline_merges_all_lanes_in_order() -> None:
     ]
 
     assert render_timeline(entries).splitlines() == [
-        "   0.0000 s  step   start act",
-        "   1.0000 s  event  event 1",
-        "   2.5000 s  frame  frame 1",
+        "   0.0000 s  step    start act",
+        "   1.0000 s  event   event 1",
+        "   2.5000 s  frame   frame 1",
     ]
 
 

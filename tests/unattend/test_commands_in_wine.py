@@ -14,9 +14,9 @@ from lxml import etree
 from harness.images.install.stages import SignReader
 from harness.unattend import render_answer
 from harness.unattend.answer import NAMESPACE
+from tests.wine import WINE_LIBRARIES
 
 PROGRAMS = ("cmd.exe", "reg.exe", "xcopy.exe")
-WINE_LIBRARIES = Path("/usr/lib/x86_64-linux-gnu/wine/x86_64-windows")
 
 pytestmark = pytest.mark.wine
 

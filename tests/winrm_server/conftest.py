@@ -17,6 +17,7 @@ import winrm
 
 from harness.images.secrets import make_secrets
 from harness.waiting import Deadline, wait_for
+from tests.wine import WINE_LIBRARIES
 
 SOURCE = Path(__file__).resolve().parents[2] / "vm-images" / "reference" / "winrm"
 
@@ -85,8 +86,7 @@ def windows_endpoint(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Ite
         pytest.skip("no mingw-w64 here")
     subprocess.run(["make", "-s", "-C", SOURCE], check=True, timeout=60)
     prefix = Path(wine.environment["WINEPREFIX"])
-    libraries = next(Path("/usr/lib").glob("*/wine/x86_64-windows"))
-    for program in (SOURCE / "build" / "winrshost.exe", libraries / "cmd.exe", libraries / "chcp.com"):
+    for program in (SOURCE / "build" / "winrshost.exe", WINE_LIBRARIES / "cmd.exe", WINE_LIBRARIES / "chcp.com"):
         shutil.copy(program, prefix / "drive_c" / "windows" / "system32")
     folder = tmp_path_factory.mktemp("winrm")
     with pytest.MonkeyPatch.context() as patch:

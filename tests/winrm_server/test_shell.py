@@ -6,7 +6,6 @@ import hashlib
 import queue
 import threading
 import uuid
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -14,6 +13,7 @@ import pytest
 from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError, WSManFaultError
 
 from harness.waiting import Deadline, wait_for
+from tests.processes import is_running
 
 SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 
@@ -102,13 +102,6 @@ def test_terminate_ends_the_command_and_its_children(client, shell, tmp_path):
     wait_for(lambda: None if is_running(int(pid)) else True, Deadline(10), f"process {pid} to end")
     with pytest.raises(WSManFaultError):
         client.get_command_output_raw(shell, command)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_closing_a_shell_ends_its_commands(client, tmp_path):

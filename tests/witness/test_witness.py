@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +150,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     first, second = MemoryLink.pair()
     with first, second, pytest.raises(HostError, match="cannot be written: "):
         Witness(first, tmp_path / "file" / "frames.pcapng")
+
+
+def test_a_closed_witness_goes_with_the_last_who_knows_it(tmp_path: Path) -> None:
+    """Its capture's descriptor goes with it: of hundreds of scenarios none may wait for a collection of garbage."""
+    link, _ = MemoryLink.pair()
+    gc.disable()
+    try:
+        witness = Witness(link, tmp_path / "frames.pcapng")
+        witness.close()
+        gone = weakref.ref(witness)
+        del witness
+        assert gone() is None
+    finally:
+        gc.enable()

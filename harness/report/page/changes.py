@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.outcome import Outcome
+from harness.report.signature import signature_of
 
 _SLOWER_FACTOR = 1.5
 _SLOWER_SECONDS = 1.0
@@ -15,7 +16,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A scenario that came to something else than before, or took longer; `was` and `now` in words."""
+    """A scenario that came to something else than before, or took longer; `was` and `now` in words.
+
+    `guest` is where it ran: of a night the cell.
+    """
 
     scenario: str
     guest: str
@@ -66,8 +70,9 @@ def changes(before: Mapping[Key, tuple[Outcome, float]], now: Mapping[Key, tuple
 
 
 def signatures(messages: Sequence[str]) -> tuple[str, ...]:
-    """The first lines of crashes, each once: two crashes with the same one are taken for the same bug."""
-    return tuple(dict.fromkeys(message.splitlines()[0] for message in messages if message))
+    """The signatures of crashes, each once."""
+    found = (signature_of(message) for message in messages)
+    return tuple(dict.fromkeys(str(each) for each in found if each is not None))
 
 
 def _change(key: Key, was: str, now: str) -> Change:

@@ -8,43 +8,61 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_LINE = re.compile(r"^ *(-?[0-9]+\.[0-9]+) s +(frame|event|step|socket) +(.*)$")
-_NUMBER = re.compile(r"^(frame|event) ([0-9]+)\b *(.*)$")
+_LINE = re.compile(r"^ *(-?[0-9]+\.[0-9]+) s +(frame|event|step|socket|replay) +(.*)$")
+_NUMBER = re.compile(r"^(frame|event|socket) ([0-9]+)\b *(.*)$")
 _NAMED = re.compile(r"\b(frame|event) ([0-9]+)\b")
 _MOST_ENTRIES = 2000  # of one scenario: more is not read by anybody, the files have it all
+_MOST_MARKED = 200  # beside them, of each kind of mark, wherever they stand
+_NEAREST = "Nearest miss:"
+_FAILED = re.compile(r"^(FAIL|CRASH|HANG|LOST): ")
+_SAW, _NEARLY, _ENDED, _DEPARTED = 1, 2, 3, 4
 _MOST_FRAME_BYTES = 512
 _MOST_FILE_BYTES = 32 << 20
 _PACKET_BLOCK = 6
-_EMPTY: tuple[object, ...] = ("", 0, None, False)
+_LEVEL = 6  # of zlib: a tenth larger than the best, in half the time
 
 
 def timeline(folder: Path, message: str) -> dict[str, Any]:
     """The entries of a scenario's timeline, with the bytes of its frames and the fields of its events.
 
-    Each entry is `[seconds, lane, text, number, marked]`; `number` is 0 for what has none. Marked is what the message
-    of the failure names. `frames` and `events` are found by number; `left_out` counts what would be too much.
+    Each entry is `[seconds, lane, text, number, mark]`; `number` is 0 for what has none, `mark` is 1 for what
+    the message of the failure says was seen, 2 for its nearest miss, 3 for the failure itself, 4 where a replay
+    departed from its capture. `frames`, `events` and `sockets` are found by number; `left_out` counts what would be
+    too much.
     """
-    named = {(kind, int(number)) for kind, number in _NAMED.findall(message)}
+    named: dict[tuple[str, int], int] = {}
+    saw, _, nearly = message.partition(_NEAREST)
+    for words, mark in ((nearly, _NEARLY), (saw, _SAW)):
+        named |= {(kind, int(number)): mark for kind, number in _NAMED.findall(words)}
     entries: list[list[object]] = []
-    left_out = 0
+    left_out, kinds = 0, Counter[int]()
     for line in _text(folder / "timeline.txt").splitlines():
         found = _LINE.match(line)
         if found is None:
             continue
-        if len(entries) == _MOST_ENTRIES:
-            left_out += 1
-            continue
         seconds, lane, text = float(found[1]), found[2], found[3]
         numbered = _NUMBER.match(text)
         number = int(numbered[2]) if numbered else 0
-        entries.append([seconds, lane, numbered[3] if numbered else text, number, int((lane, number) in named)])
+        if lane == "replay":
+            mark = _DEPARTED
+        else:
+            mark = _ENDED if numbered is None and _FAILED.match(text) else named.get((lane, number), 0)
+        if kinds[mark] == (_MOST_MARKED if mark else _MOST_ENTRIES):
+            left_out += 1
+            continue
+        kinds[mark] += 1
+        entries.append([seconds, lane, numbered[3] if numbered else text, number, mark])
     shown = {(str(entry[1]), entry[3]) for entry in entries}
     frames = {
         number: base64.b64encode(data[:_MOST_FRAME_BYTES]).decode()
@@ -52,16 +70,21 @@ def timeline(folder: Path, message: str) -> dict[str, Any]:
         if ("frame", number) in shown
     }
     events = {
-        int(event["seq"]): {name: value for name, value in event.items() if value not in _EMPTY}
+        int(event["seq"]): {name: value for name, value in event.items() if value}
         for event in _records(folder / "events.jsonl")
         if ("event", event.get("seq")) in shown
     }
-    return {"entries": entries, "frames": frames, "events": events, "left_out": left_out}
+    sockets = {
+        int(call["number"]): {name: value for name, value in call.items() if name != "time" and value}
+        for call in _records(folder / "sockets.jsonl", "number")
+        if ("socket", call.get("number")) in shown
+    }
+    return {"entries": entries, "frames": frames, "events": events, "sockets": sockets, "left_out": left_out}
 
 
 def packed(value: object) -> str:
     """JSON, deflated, as base64: what a browser unpacks when somebody looks."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     text = json.dumps(value, separators=(",", ":"), default=str).encode()
     return base64.b64encode(deflate.compress(text) + deflate.flush()).decode()
 
@@ -82,14 +105,20 @@ def read_frames(path: Path) -> Iterator[bytes]:
         at += length
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    for line in _text(path).splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("seq"), int):
+def _records(path: Path, number: str = "seq") -> Iterator[dict[str, Any]]:
+    for record in _values(_text(path).splitlines()):
+        if isinstance(record, dict) and isinstance(record.get(number), int):
             yield record
+
+
+def _values(lines: Sequence[str]) -> Iterator[object]:
+    """The JSON value of each line that is one; all at once where they all are, which is four times as fast."""
+    try:
+        yield from json.loads(f"[{','.join(lines)}]")
+    except (ValueError, RecursionError):
+        for line in lines:
+            with suppress(ValueError, RecursionError):
+                yield json.loads(line)
 
 
 def _text(path: Path) -> str:
@@ -98,9 +127,11 @@ def _text(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.is_symlink() or not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(_MOST_FILE_BYTES)
+        # Not through a link, and not to wait for the other end of a pipe.
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b""
+    with suppress(OSError), open(number, "rb") as file:  # noqa: PTH123 - a descriptor
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return file.read(_MOST_FILE_BYTES)
+    return b""

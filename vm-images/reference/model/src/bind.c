@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "endpoints.h"
+#include "reservations.h"
 #include "stack.h"
 
 static FWPS_BIND_REQUEST0 *copy_of(const FWPS_BIND_REQUEST0 *from)
@@ -43,8 +43,10 @@ BOOL bind_apply(struct bind_versions *versions, const void *data)
                         made->localAddressAndPort.ss_family, versions->request->localAddressAndPort.ss_family);
         made->localAddressAndPort = versions->request->localAddressAndPort;
     }
-    if (made->portReservationToken && made->portReservationToken != versions->request->portReservationToken)
-        model_log("UNIMPLEMENTED: a callout set portReservationToken; the reference guest has no port reservations");
+    if (made->portReservationToken && made->portReservationToken != versions->request->portReservationToken &&
+        !reservation_known(made->portReservationToken))
+        contract_broken("W136", "FwpsApplyModifiedLayerData0", "portReservationToken is 0x%llx: the token of a port reservation is wanted, as CreatePersistentTcpPortReservation gives it",
+                        made->portReservationToken);
     if (same_address(&made->localAddressAndPort, &versions->request->localAddressAndPort) &&
         made->portReservationToken == versions->request->portReservationToken) {
         mem_free(made);
@@ -84,7 +86,7 @@ static BOOL permit_later(struct classify_context *context, struct pause **pause)
     return TRUE;
 }
 
-BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT16 *port)
+BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT16 *port, UINT64 *token)
 {
     UINT16 layer = layer_of(LAYER_ALE_BIND_REDIRECT_V4, local->family);
     if (!can_be_redirected(endpoint) || !layer_has_filters(layer))
@@ -92,6 +94,7 @@ BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT1
     struct bind_versions *versions = mem_alloc(sizeof *versions);
     versions->request = mem_alloc(sizeof *versions->request);
     sockaddr_put(&versions->request->localAddressAndPort, local, *port);
+    versions->request->portReservationToken = *token;
     struct classify_context *context = context_new(layer);
     context->bind = versions;
     struct tuple tuple = {.protocol = endpoint->protocol, .local = *local, .local_port = *port, .remote.family = local->family};
@@ -106,8 +109,10 @@ BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT1
     }
     BOOL applied = redirect_end(context);
     permit = permit && applied;
-    if (permit)
+    if (permit) {
         *local = sockaddr_get(&versions->request->localAddressAndPort, port);
+        *token = versions->request->portReservationToken;
+    }
     context->bind = NULL; /* a handle that was not released finds nothing any more */
     context_release(context);
     mem_free(versions->writable);

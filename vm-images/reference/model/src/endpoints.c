@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "linux.h"
+#include "reservations.h"
 #include "stack.h"
 
 static SRWLOCK endpoint_lock = SRWLOCK_INIT;
@@ -62,6 +62,21 @@ struct address endpoint_address(struct endpoint *endpoint, UINT16 *port)
     return local;
 }
 
+void endpoint_set_reservation(struct endpoint *endpoint, UINT64 token)
+{
+    AcquireSRWLockExclusive(&endpoint_lock);
+    endpoint->reservation = token;
+    ReleaseSRWLockExclusive(&endpoint_lock);
+}
+
+static UINT64 reservation_of(struct endpoint *endpoint)
+{
+    AcquireSRWLockShared(&endpoint_lock);
+    UINT64 token = endpoint->reservation;
+    ReleaseSRWLockShared(&endpoint_lock);
+    return token;
+}
+
 static void go_on(void *pause, BOOL with_packet)
 {
     (void)with_packet;
@@ -97,12 +112,15 @@ static BOOL ask(UINT16 layer_v4, const struct endpoint *endpoint, const struct a
 BOOL endpoint_bind(struct endpoint *endpoint, struct address *local, UINT16 *port, BOOL implicit)
 {
     UINT32 flags = implicit ? FLAG_IS_IMPLICIT_BIND : 0;
-    if (!bind_redirect(endpoint, local, port))
+    UINT64 token = reservation_of(endpoint);
+    if (!bind_redirect(endpoint, local, port, &token))
         return FALSE;
     if (!*port || address_is_zero(local)) /* the documents tie the flag to the one and to the other (W202) */
         flags |= FLAG_IS_WILDCARD_BIND;
-    if (!endpoint->raw && !*port && !linux_free_port(endpoint->protocol, local, port))
-        return TRUE; /* no address of this guest's: bind itself will say so */
+    if (!reservation_port(endpoint, local, token, port))
+        return FALSE;
+    if (!endpoint->raw && !*port)
+        return TRUE; /* none can be had there: bind itself will say so */
     BOOL permit = ask(LAYER_ALE_RESOURCE_ASSIGNMENT_V4, endpoint, local, *port, flags, 0);
     AcquireSRWLockExclusive(&endpoint_lock);
     endpoint->local = *local;
@@ -169,6 +187,7 @@ void endpoint_close(struct endpoint *endpoint)
     UINT16 port;
     struct address local = endpoint_address(endpoint, &port);
     flows_end_of(endpoint->id);
+    reservations_end_of(endpoint->id);
     AcquireSRWLockExclusive(&endpoint_lock);
     BOOL now = !endpoint->connections, assigned = endpoint->assigned;
     endpoint->closing = TRUE;

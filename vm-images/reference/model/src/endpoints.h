@@ -25,6 +25,7 @@ struct endpoint {
     BOOL closing;        /* the socket is gone, a connection of it is not */
     unsigned connections; /* TCP connections that it opened and that are not over */
     struct redirect_records records; /* for what it connects to */
+    UINT64 reservation;  /* token of the port reservation that it is associated with, or 0 */
 };
 
 struct endpoint *endpoint_open(const void *client, UINT64 id, UINT32 pid, uint8_t family, uint8_t protocol, BOOL raw); /* referenced */
@@ -37,8 +38,9 @@ void endpoint_close(struct endpoint *endpoint);
 void endpoints_client_gone(const void *client);
 void endpoint_set_records(struct endpoint *endpoint, struct redirect_records *records); /* takes them */
 struct address endpoint_address(struct endpoint *endpoint, UINT16 *port);
+void endpoint_set_reservation(struct endpoint *endpoint, UINT64 token);
 
-/* bind.c: BIND_REDIRECT. FALSE: blocked; else the address and port are what the callouts made of them. */
-BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT16 *port);
+/* bind.c: BIND_REDIRECT. FALSE: blocked; else address, port and token are what the callouts made of them. */
+BOOL bind_redirect(const struct endpoint *endpoint, struct address *local, UINT16 *port, UINT64 *token);
 
 #endif

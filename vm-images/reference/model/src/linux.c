@@ -343,7 +343,7 @@ static uint32_t socket_name(uint8_t name[28], const struct address *address, uin
 int linux_free_port(uint8_t protocol, const struct address *local, uint16_t *port)
 {
     uint8_t name[28];
-    uint32_t size = socket_name(name, local, 0);
+    uint32_t size = socket_name(name, local, *port);
     struct address bound;
     int64_t fd = CALL(SYS_SOCKET, name[0], protocol == 6 ? SOCK_STREAM_ : SOCK_DGRAM_, protocol);
     if (fd < 0)

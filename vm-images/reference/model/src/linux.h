@@ -34,7 +34,8 @@ struct linux_socket { /* ports in host order, 0 where it has none; a dual-stack 
     struct address local, remote;
     uint16_t local_port, remote_port;
 };
-int linux_free_port(uint8_t protocol, const struct address *local, uint16_t *port); /* 0: nothing can be bound there */
+/* Whether *port can be bound there; 0 becomes one that can. 0: nothing can. */
+int linux_free_port(uint8_t protocol, const struct address *local, uint16_t *port);
 int linux_source_for(const struct address *to, struct address *from); /* 0: there is no way to it */
 int linux_socket_of(int64_t fd, struct linux_socket *out); /* 0: no TCP or UDP socket */
 

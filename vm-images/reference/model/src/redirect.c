@@ -130,6 +130,7 @@ void NTAPI FwpsApplyModifiedLayerData0(UINT64 handle, void *data, UINT32 flags)
         made->localAddressAndPort = context->request->localAddressAndPort;
     }
     BOOL same = !memcmp(&made->remoteAddressAndPort, &context->request->remoteAddressAndPort, sizeof(SOCKADDR_IN6)) &&
+                made->portReservationToken == context->request->portReservationToken &&
                 made->localRedirectHandle == context->request->localRedirectHandle &&
                 made->localRedirectTargetPID == context->request->localRedirectTargetPID;
     void *given = made->localRedirectContext;

@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-#include "endpoints.h"
 #include "linux.h"
+#include "reservations.h"
 #include "stack.h"
 
 enum { DATAGRAM_MAX = 65507, UDP_HEADER = 8, IP_ROOM = 40 };
@@ -213,6 +213,39 @@ static int bind_call(struct endpoint *endpoint, const WFPMODEL_CALL *call, WFPMO
     return 0;
 }
 
+static UINT64 call_token(const uint8_t *bytes, size_t size)
+{
+    UINT64 token = 0; /* is none */
+    if (size >= sizeof token)
+        memcpy(&token, bytes, sizeof token);
+    return token;
+}
+
+/* Tokens that nobody has room for are not told, and the reservation stays until its socket or somebody ends it. */
+static size_t answer_token(UINT64 token, uint8_t *out, size_t room, WFPMODEL_ANSWER *answer)
+{
+    size_t size = answer->error || room < sizeof token ? 0 : sizeof token;
+    memcpy(out, &token, size);
+    answer->length = (uint32_t)size;
+    return size;
+}
+
+static size_t persistent_ports(const WFPMODEL_CALL *call, uint8_t *out, size_t room, WFPMODEL_ANSWER *answer)
+{
+    UINT64 token = 0;
+    answer->error = call->op == WFPMODEL_CREATE_PORTS
+                        ? reservation_create(call->protocol, call->local_port, call->value, &token)
+                        : reservation_look_up(call->protocol, call->local_port, call->value, &token, call->op == WFPMODEL_DELETE_PORTS);
+    return answer_token(token, out, room, answer);
+}
+
+static size_t acquire_ports(struct endpoint *endpoint, const WFPMODEL_CALL *call, uint8_t *out, size_t room, WFPMODEL_ANSWER *answer)
+{
+    UINT64 token = 0;
+    answer->error = reservation_acquire(endpoint, &answer->local_port, call->value, &token);
+    return answer_token(token, out, room, answer);
+}
+
 static int endpoint_call(struct endpoint *endpoint, const WFPMODEL_CALL *call, const uint8_t *bytes, size_t size, WFPMODEL_ANSWER *answer)
 {
     switch (call->op) {
@@ -232,6 +265,10 @@ static int endpoint_call(struct endpoint *endpoint, const WFPMODEL_CALL *call, c
         return 0;
     case WFPMODEL_SET_RECORDS:
         return set_records(endpoint, bytes, size);
+    case WFPMODEL_ASSOCIATE_PORTS:
+        return reservation_associate(endpoint, call_token(bytes, size));
+    case WFPMODEL_RELEASE_PORTS:
+        return reservation_release(endpoint, call_token(bytes, size));
     case WFPMODEL_PROMISCUOUS:
         return endpoint_promiscuous(endpoint, call->value) ? 0 : WSAEACCES;
     default:
@@ -258,13 +295,19 @@ size_t winsock_call(const void *client, const WFPMODEL_CALL *call, const uint8_t
     }
     if (call->op == WFPMODEL_TAKE_RECORDS)
         return take_records(call, out, room, answer);
+    if (call->op >= WFPMODEL_CREATE_PORTS && call->op <= WFPMODEL_DELETE_PORTS)
+        return persistent_ports(call, out, room, answer);
     struct endpoint *endpoint = endpoint_open(client, call->endpoint, call->process_id, call->family, call->protocol, call->flags & WFPMODEL_RAW);
     if (!endpoint)
         return 0; /* not known any more: nothing to say against it */
+    size_t told = 0;
     answer->endpoint = endpoint->id;
-    answer->error = endpoint_call(endpoint, call, bytes, size, answer);
+    if (call->op == WFPMODEL_ACQUIRE_PORTS)
+        told = acquire_ports(endpoint, call, out, room, answer);
+    else
+        answer->error = endpoint_call(endpoint, call, bytes, size, answer);
     endpoint_release(endpoint);
-    return 0;
+    return told;
 }
 
 void winsock_client_gone(const void *client)

@@ -1,4 +1,4 @@
-/* WSAIoctl: redirect records and context, promiscuous mode, and ConnectEx. SPDX-License-Identifier: MIT */
+/* WSAIoctl: redirect records and context, port reservations, promiscuous mode, and ConnectEx. SPDX-License-Identifier: MIT */
 #include "shim.h"
 
 #include <string.h>
@@ -6,6 +6,19 @@
 #define QUERY_RECORDS 0x980000DCul
 #define QUERY_CONTEXT 0x980000DDul
 #define SET_RECORDS   0x980000DEul
+#define ACQUIRE_PORTS   0x98000064ul /* SIO_ACQUIRE_PORT_RESERVATION and the like */
+#define RELEASE_PORTS   0x98000065ul
+#define ASSOCIATE_PORTS 0x98000066ul
+
+/* INET_PORT_RANGE, then the token: INET_PORT_RESERVATION_INSTANCE of mstcpip.h. */
+typedef struct port_range {
+    uint16_t start, count; /* start in network byte order */
+} port_range;
+typedef struct port_instance {
+    port_range range;
+    uint64_t token;
+} port_instance;
+typedef char port_instance_size_assert[sizeof(port_instance) == 16 ? 1 : -1];
 
 int WSAAPI shim_WSAIoctl(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out, DWORD room, DWORD *got, OVERLAPPED *overlapped,
                          LPWSAOVERLAPPED_COMPLETION_ROUTINE routine);
@@ -72,6 +85,33 @@ static int ask(SOCKET socket, uint32_t op, uint32_t value, const void *bytes, DW
     return asked ? answer.error : WSAEOPNOTSUPP;
 }
 
+/* Winsock error or 0. */
+static int acquire_ports(SOCKET socket, const void *in, DWORD in_size, void *out, DWORD room, DWORD *size)
+{
+    WFPMODEL_CALL call;
+    WFPMODEL_ANSWER answer;
+    port_instance made = {0};
+    if (!in || !out || in_size < sizeof made.range || room < sizeof made)
+        return WSAEINVAL;
+    shim_socket *s = socket_of(socket);
+    if (!s)
+        return WSAEOPNOTSUPP;
+    memcpy(&made.range, in, sizeof made.range);
+    engine_call(&call, s, WFPMODEL_ACQUIRE_PORTS);
+    call.local_port = ntohs(made.range.start);
+    call.value = made.range.count;
+    bool asked = engine_query(&call, &answer, &made.token, sizeof made.token);
+    if (asked && answer.endpoint)
+        s->endpoint = answer.endpoint;
+    socket_put(s);
+    if (!asked || answer.error)
+        return asked ? answer.error : WSAEOPNOTSUPP;
+    made.range.start = htons(answer.local_port);
+    memcpy(out, &made, sizeof made);
+    *size = sizeof made;
+    return 0;
+}
+
 /* A control that is answered at once, in the form of the call: result, event of the overlapped structure. */
 static int answered(int error, DWORD size, DWORD *got, OVERLAPPED *overlapped)
 {
@@ -105,6 +145,13 @@ int WSAAPI shim_WSAIoctl(SOCKET socket, DWORD code, void *in, DWORD in_size, voi
         return answered(error, size, got, overlapped);
     case SET_RECORDS:
         error = in && in_size ? ask(socket, WFPMODEL_SET_RECORDS, 0, in, in_size) : WSAEINVAL;
+        return answered(error, 0, got, overlapped);
+    case ACQUIRE_PORTS:
+        error = acquire_ports(socket, in, in_size, out, room, &size);
+        return answered(error, size, got, overlapped);
+    case ASSOCIATE_PORTS:
+    case RELEASE_PORTS:
+        error = in && in_size >= sizeof(uint64_t) ? ask(socket, code == RELEASE_PORTS ? WFPMODEL_RELEASE_PORTS : WFPMODEL_ASSOCIATE_PORTS, 0, in, sizeof(uint64_t)) : WSAEINVAL;
         return answered(error, 0, got, overlapped);
     case SIO_RCVALL:
     case SIO_RCVALL_IGMPMCAST:

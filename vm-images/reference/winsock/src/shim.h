@@ -4,7 +4,8 @@
  * \\.\WfpModel first, and behaves as Wine does where there is no engine or it does not answer in time.
  *
  * main.c the library; engine.c the device; table.c what is known of each socket; address.c; calls.c bind to closesocket;
- * datagram.c what sends; message.c control messages; control.c WSAIoctl and the functions that it hands out.
+ * datagram.c what sends; message.c control messages; control.c WSAIoctl and the functions that it hands out;
+ * select.c.
  *
  * SPDX-License-Identifier: MIT
  */

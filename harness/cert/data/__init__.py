@@ -1,0 +1,1 @@
+"""Requirements of the Windows hardware compatibility programme as data."""
