@@ -67,7 +67,7 @@ def test_a_wrong_password_is_refused(machine, tmp_path):
     (secrets / "winrm.json").write_text(json.dumps(login | {"password": "wrong"}))
     with pytest.raises(AuthenticationFailed, match="refused the password of user 'Administrator'") as caught:
         with open_guest(machine, secrets) as other:
-            other.wait_until_ready(Deadline(60))
+            other.wait_until_ready(Deadline(240))
             other.run("cmd.exe /c ver")
     assert caught.value.hint
     assert caught.value.exit_code == 3
@@ -122,7 +122,7 @@ def test_an_interrupted_run_keeps_its_results_and_ends_its_machine(tmp_path: Pat
     with started(tmp_path, out) as process:
         run_until_one_passed(process, out)
         process.send_signal(signal.SIGINT)
-        code = process.wait(60)
+        code = process.wait(240)
     text = (tmp_path / "terminal.txt").read_text()
 
     assert code == 130, text[-3000:]
@@ -141,7 +141,7 @@ def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> 
     with started(tmp_path, killed) as process:
         run_until_one_passed(process, killed)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(60)
+        process.wait(240)
 
     done = run([WFP_HIL, "run", "--out", out, inside], cwd=ROOT, deadline=Deadline(RUN_SECONDS), check=False)
 
@@ -152,15 +152,15 @@ def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> 
 
 def test_clean_takes_away_what_a_killed_run_left(tmp_path: Path) -> None:
     with started(tmp_path, tmp_path / "out") as process:
-        wait_for(lambda: _mine(process.pid) or None, Deadline(60), "the machine's folder")
+        wait_for(lambda: _mine(process.pid) or None, Deadline(240), "the machine's folder")
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(60)
+        process.wait(240)
 
-    done = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
+    done = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(240))
 
     assert re.search(r"\d+ things? removed", done.stdout), done.stdout  # of as many machines as it had begun
     nothing_is_left()
-    again = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(60))
+    again = run([WFP_HIL, "clean"], cwd=ROOT, deadline=Deadline(240))
     assert again.stdout == "clean: nothing was left behind\n"
 
 

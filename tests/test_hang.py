@@ -55,7 +55,7 @@ def test_cut(driver, probe, management_in_path):
 
 def test_sound(driver, probe, stations, fence):
     stations.add(NAME).tcp_listen(80)
-    assert probe.tcp_connect(f"{NAME}:80", seconds=5).error is None
+    assert probe.tcp_connect(f"{NAME}:80", seconds=30).error is None
     fence()
 '''
 

@@ -40,7 +40,7 @@ def _traffic(probe, stations):
     socket = probe.udp_open()
     for text in (b"hello", b"again"):
         socket.send_to(f"{NAME}:53", text)
-    client = probe.tcp_connect(f"{NAME}:80", seconds=3)
+    client = probe.tcp_connect(f"{NAME}:80")
     client.send(b"request" * 400)
     client.receive(2800, exact=True)
 

@@ -32,4 +32,4 @@ def _talk(scene, probe, server):
     client = probe.tcp_connect("198.51.100.5:80")
     client.send(b"question")
     expect(client.receive(8, exact=True)).equals(b"question")
-    scene.fence(seconds=4)
+    scene.fence(seconds=10)

@@ -64,7 +64,7 @@ def _run_out_of_memory(bench: Any, stack: ExitStack) -> None:
     (group / "memory.limit_in_bytes").write_text(str(1 << 20))
     for thread in Path(f"/proc/{_qemu(bench)}/task").iterdir():
         (group / "tasks").write_text(thread.name)
-    bench.guest.files.shell("dd if=/dev/urandom of=/dev/shm/more bs=1M count=200", Deadline(10))
+    bench.guest.files.shell("dd if=/dev/urandom of=/dev/shm/more bs=1M count=200", Deadline(60))
 
 
 def _remove_group(group: Path) -> None:
@@ -80,7 +80,7 @@ def _fill_the_disk(bench: Any, stack: ExitStack) -> None:
     room = os.statvfs(ballast.parent)
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (1 << 20))
-    bench.guest.files.shell("dd if=/dev/urandom of=/more bs=1M count=64 conv=fsync", Deadline(10))
+    bench.guest.files.shell("dd if=/dev/urandom of=/more bs=1M count=64 conv=fsync", Deadline(60))
     wait_for(lambda: None if bench.machine.is_alive() else True, Deadline(60), "the disk to be full")
 
 

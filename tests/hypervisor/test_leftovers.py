@@ -182,7 +182,9 @@ def test_programs_of_a_killed_harness_and_their_children_go_and_daemons_stay(con
         for found in numbers.values():
             found.remove()
 
-        wait_for(lambda: True if not (is_running(child) or is_running(grandchild)) else None, Deadline(20), "their ends")
+        wait_for(
+            lambda: True if not (is_running(child) or is_running(grandchild)) else None, Deadline(20), "their ends"
+        )
         assert is_running(daemon)
     finally:
         os.kill(daemon, signal.SIGKILL)

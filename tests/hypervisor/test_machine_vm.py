@@ -69,20 +69,35 @@ def ticking(cache, profile, tmp_path):
 
 def next_tick(machine) -> int:
     mark = machine.serial.size()
-    machine.wait_for_serial("\n", Deadline(10), since=mark)
-    machine.wait_for_serial("\n", Deadline(10), since=mark + 5)
+    machine.wait_for_serial("\n", Deadline(20), since=mark)
+    machine.wait_for_serial("\n", Deadline(20), since=mark + 5)
     return ticks(machine.serial.text(mark))[-1]
+
+
+def first_tick(machine, mark: int, below: int) -> int:
+    """The first tick that the serial log has after `mark` and that is below this one: the guest goes on from its past.
+
+    A host that looks late sees later ticks behind it; what it looks for stays in the log.
+    """
+
+    def look() -> int | None:
+        return next((tick for tick in ticks(machine.serial.text(mark)) if tick < below), None)
+
+    return wait_for(look, Deadline(20), f"a tick below {below}")
 
 
 def test_a_revert_in_place_takes_the_guest_back_in_time(ticking):
     saved = next_tick(ticking)
     assert ticking.save_snapshot("warm") is Way.IN_PLACE
     ports = (ticking.winrm_port, ticking.ssh_port)
-    wait_for(lambda: True if next_tick(ticking) > saved + 20 else None, Deadline(20), "twenty more ticks")
+    reached = wait_for(
+        lambda: at if (at := next_tick(ticking)) > saved + 20 else None, Deadline(20), "twenty more ticks"
+    )
+    mark = ticking.serial.size()
 
     assert ticking.revert("warm").way is Way.IN_PLACE
 
-    assert next_tick(ticking) < saved + 20
+    assert saved <= first_tick(ticking, mark, below=reached)
     assert (ticking.winrm_port, ticking.ssh_port) == ports
     assert ticking.is_alive()
 
@@ -118,7 +133,7 @@ def test_a_reset_is_told_from_a_death_and_repaired(ticking):
     ticking.on_lost(lambda error: lost.set())
 
     ticking.monitor().order("system_reset")
-    assert lost.wait(10)
+    assert lost.wait(20)
     assert ticking.condition is Condition.REBOOTED
     with pytest.raises(MachineLost, match="rebooted by itself"):
         ticking.wait_for_serial("never written", Deadline(20))
@@ -134,7 +149,7 @@ def test_a_panicking_guest_is_told_from_a_reboot_and_repaired(ticking):
     ticking.on_lost(lambda error: lost.set())
 
     ticking.monitor().hmp("o /b 0x505 1")  # what a guest's kernel writes to the pvpanic device when it crashes
-    assert lost.wait(10)
+    assert lost.wait(20)
     assert ticking.condition is Condition.PANICKED
 
     assert ticking.revert("warm").way is Way.IN_PLACE
@@ -147,7 +162,7 @@ def test_a_guest_that_panicked_can_be_resumed_to_write_its_dump(ticking):
     ticking.on_lost(lambda error: lost.set())
 
     ticking.monitor().hmp("o /b 0x505 1")
-    assert lost.wait(10)
+    assert lost.wait(20)
     ticking.resume()
 
     mark = ticking.serial.size()
@@ -160,7 +175,7 @@ def test_a_guest_that_writes_its_dump_itself_is_not_stopped(ticking):
     ticking.on_lost(lambda error: lost.set())
 
     ticking.monitor().hmp("o /b 0x505 2")  # what virtio-win's pvpanic driver writes while Windows dumps
-    assert lost.wait(10)
+    assert lost.wait(20)
 
     with pytest.raises(MachineLost, match="reported a crash of its kernel, and writes its dump"):
         ticking.check()
@@ -183,12 +198,13 @@ def test_a_killed_qemu_is_lost_at_once_and_its_snapshot_reloaded(ticking):
     pid = next(pid for pid, name in find_processes() if name == ticking.name)
 
     os.kill(pid, signal.SIGKILL)
-    assert lost.wait(10)
+    assert lost.wait(20)
     with pytest.raises(MachineLost, match="is gone: QEMU ended unexpectedly"):
         ticking.check()
 
+    mark = ticking.serial.size()
     assert ticking.revert("warm").way is Way.RELOAD
-    assert saved <= next_tick(ticking) < saved + 40
+    assert saved <= first_tick(ticking, mark, below=saved + 40)
     ticking.check()
 
 
@@ -200,11 +216,14 @@ def test_without_savevm_the_memory_is_restored_from_a_file(ticking, monkeypatch)
         patch.setattr("harness.hypervisor.monitor.Monitor.order", refuse)
         assert ticking.save_snapshot("warm") is Way.RESTORE
     saved = next_tick(ticking)
-    wait_for(lambda: True if next_tick(ticking) > saved + 20 else None, Deadline(20), "twenty more ticks")
+    reached = wait_for(
+        lambda: at if (at := next_tick(ticking)) > saved + 20 else None, Deadline(20), "twenty more ticks"
+    )
+    mark = ticking.serial.size()
 
     assert ticking.revert("warm").way is Way.RESTORE
 
-    assert next_tick(ticking) < saved + 20
+    first_tick(ticking, mark, below=reached)
     socket.create_connection(("127.0.0.1", ticking.winrm_port), timeout=5).close()
     ticking.check()
 
@@ -287,4 +306,4 @@ def test_a_later_machine_goes_on_from_what_an_earlier_one_kept_and_boots_where_t
         assert not machine.start_booted()
         assert not state.exists()
         machine.start(Deadline(60))
-        assert next_tick(machine) < 20
+        assert ticks(machine.serial.text(0))[0] == 1

@@ -66,14 +66,14 @@ def test_the_guest_reaches_nothing(guest, heard):
     udp = [("10.0.2.3", 53), ("10.0.2.2", 53), ("10.0.2.2", 69), ("1.1.1.1", 53)]
     lines = ["exec 2>/dev/null", "cd /tmp", "rm -f reach.txt reach.done"]
     for host, number in tcp:
-        attempt = f"timeout 4 bash -c 'exec 3<>/dev/tcp/{host}/{number}'"
+        attempt = f"timeout 10 bash -c 'exec 3<>/dev/tcp/{host}/{number}'"
         lines.append(f"{{ {attempt} && echo tcp {host} {number} yes || echo tcp {host} {number} no; }} >> reach.txt &")
     for host, number in udp:
         ask = f"exec 3<>/dev/udp/{host}/{number}; printf {DNS} >&3; head -c 1 <&3 | grep -q ."
-        attempt = f"timeout 4 bash -c '{ask}'"
+        attempt = f"timeout 10 bash -c '{ask}'"
         lines.append(f"{{ {attempt} && echo udp {host} {number} yes || echo udp {host} {number} no; }} >> reach.txt &")
     lines += ["wait", "mv reach.txt reach.done"]
-    guest.files.shell("bash -c " + json.dumps("; ".join(lines).replace("&;", "&")).replace("$", "\\\\$"), Deadline(20))
+    guest.files.shell("bash -c " + json.dumps("; ".join(lines).replace("&;", "&")).replace("$", "\\\\$"), Deadline(60))
 
     def done():
         try:
