@@ -306,4 +306,5 @@ def test_a_later_machine_goes_on_from_what_an_earlier_one_kept_and_boots_where_t
         assert not machine.start_booted()
         assert not state.exists()
         machine.start(Deadline(60))
+        next_tick(machine)
         assert ticks(machine.serial.text(0))[0] == 1
