@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from harness.config import project_root
 from harness.driver.sign import make_certificate, sign
 from harness.errors import DriverBuildError, HostError
+from harness.ownership import temporary_folder
 from harness.process import run
 from harness.steps import step
 from harness.waiting import Deadline, lock
@@ -68,11 +68,20 @@ def _signed(driver: Path) -> Path:
     inf = driver.parents[1] / "callout" / f"{driver.stem}.inf"
     if inf.is_file():
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(inf, target.with_suffix(".inf"))
+        _renew(target.with_suffix(".inf"), inf.read_bytes())
     if target.is_file() and target.stat().st_mtime_ns >= driver.stat().st_mtime_ns:
         return target
     target.parent.mkdir(exist_ok=True)
     return sign(driver, target, make_certificate(driver.parent / "certificate"))
+
+
+def _renew(path: Path, content: bytes) -> None:
+    """Another process may be reading it, without the lock: it is replaced as a whole, and only by something else."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with temporary_folder("renewed", beside=path.parent) as scratch:
+        (scratch / path.name).write_bytes(content)
+        (scratch / path.name).replace(path)
 
 
 def certificate_folder() -> Path:

@@ -16,11 +16,12 @@ from harness.errors import HostError, SigningError
 from harness.ownership import temporary_folder
 from harness.process import Completed, run
 from harness.steps import step
-from harness.waiting import Deadline
+from harness.waiting import Deadline, lock
 
 _NAME = "wfp-hil test signing"
 _VALID_DAYS = 365
 _SIGN_SECONDS = 60.0
+_MAKE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,26 @@ class TestCertificate:
 def make_certificate(folder: Path) -> TestCertificate:
     """The test certificate in `folder`, made when there is none that is still valid tomorrow."""
     made = TestCertificate(certificate=folder / "test-signing.pem", key=folder / "test-signing.key")
-    now = dt.datetime.now(dt.UTC)
-    if made.certificate.is_file() and made.key.is_file():
-        kept = x509.load_pem_x509_certificate(made.certificate.read_bytes())
-        if kept.not_valid_after_utc > now + dt.timedelta(days=1):
-            return made
+    if _is_valid_tomorrow(made):
+        return made
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        lock(file, Deadline(_MAKE_SECONDS), f"another process to make the certificate in '{folder}'")
+        if not _is_valid_tomorrow(made):
+            _make(made)
+    return made
+
+
+def _is_valid_tomorrow(made: TestCertificate) -> bool:
+    """Whether both files are there, and the certificate has not run out by then."""
+    if not (made.certificate.is_file() and made.key.is_file()):
+        return False
+    kept = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+    return kept.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+
+
+def _make(made: TestCertificate) -> None:
+    now = dt.datetime.now(dt.UTC)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
     certificate = (
@@ -59,9 +74,9 @@ def make_certificate(folder: Path) -> TestCertificate:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_private(made.key, private)
-    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return made
+    # Whoever asks meanwhile finds both files whole, or none that is valid: the key comes first.
+    _write(made.key, private, 0o600)
+    _write(made.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def sign(source: Path, target: Path, certificate: TestCertificate) -> Path:
@@ -109,7 +124,10 @@ def _osslsigncode(subject: Path, *arguments: str | os.PathLike[str]) -> Complete
     return done
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(content)
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Whole from the moment it is there."""
+    with temporary_folder("certificate", beside=path.parent) as scratch:
+        written = scratch / path.name
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+            out.write(content)
+        written.replace(path)

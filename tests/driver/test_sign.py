@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 import sys
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from harness.driver.package import load_package
 from harness.driver.sign import make_certificate, sign, verify
@@ -93,3 +96,23 @@ def test_what_is_no_pe_is_not_signed_and_leaves_nothing(certificate, tmp_path):
     with pytest.raises(SigningError, match=r"could not sign '.*x\.txt'"):
         sign(text, target, certificate)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.txt"]
+
+
+def test_processes_that_want_the_certificate_at_once_get_the_same_whole_one(tmp_path):
+    """As those do that deploy side by side from a checkout that has none yet."""
+    ask = (
+        "import sys\nfrom pathlib import Path\nfrom harness.driver.sign import make_certificate\n"
+        "made = make_certificate(Path(sys.argv[1]))\n"
+        "sys.stdout.buffer.write(made.certificate.read_bytes() + made.key.read_bytes())"
+    )
+    askers = [
+        subprocess.Popen([sys.executable, "-c", ask, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    answers = [asker.communicate(timeout=100) for asker in askers]
+
+    assert [said.decode() for _, said in answers] == [""] * 4
+    assert len({pair for pair, _ in answers}) == 1
+    (pair,) = {pair for pair, _ in answers}
+    certificate, key = x509.load_pem_x509_certificate(pair), serialization.load_pem_private_key(pair, None)
+    assert certificate.public_key() == key.public_key()
