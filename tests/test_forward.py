@@ -31,4 +31,6 @@ def test_a_guest_with_two_nics_forwards(tmp_path: Path) -> None:
     results = [record for record in records if record["record"] == "result"]
     assert [record["outcome"] for record in results] == ["PASS"] * 6, (done.stdout + done.stderr)[-4000:]
     assert all((Path(record["folder"]) / "far-frames.pcapng").is_file() for record in results)
+    told = [(Path(record["folder"]) / "timeline.txt").read_text() for record in results]
+    assert all(" far     far frame 1 " in text for text in told)
     assert done.exit_code == 0

@@ -13,7 +13,9 @@ from harness.trace import Trace
 
 
 class FrameSource(Protocol):
-    """A witness."""
+    """A witness; `place` is what a scenario calls it, `witness` or `far.witness`."""
+
+    place: str
 
     def frames(self) -> Sequence[Frame]:
         """Every frame it saw, in order."""
@@ -36,7 +38,7 @@ def expect(subject: Any) -> RecordsExpect | ListenerExpect | ConnectionExpect | 
     if isinstance(subject, Trace):
         return RecordsExpect("trace", "event", EVENT_FIELDS, [event_record(event) for event in subject.events])
     if callable(getattr(subject, "frames", None)):
-        return RecordsExpect("witness", "frame", FRAME_FIELDS, frame_records(subject.frames()))
+        return RecordsExpect(subject.place, "frame", FRAME_FIELDS, frame_records(subject.frames()))
     if isinstance(subject, ProbeListener):
         return ListenerExpect(subject)
     if isinstance(subject, ProbeSocket):

@@ -13,8 +13,15 @@ from harness.trace import Entry
 
 _places: list[Path] = []
 # The lane of the witness that was asked, by the name of an expectation.
-_LANES = {"witness": "frame", "trace": "event", "listener": "socket", "connection": "socket", "value": "socket"}
-_CLAIM = re.compile(r"expect\((\w+)\)")
+_LANES = {
+    "witness": "frame",
+    "far.witness": "far",
+    "trace": "event",
+    "listener": "socket",
+    "connection": "socket",
+    "value": "socket",
+}
+_CLAIM = re.compile(r"expect\(([\w.]+)\)")
 _PLACE = " Timeline: "
 
 

@@ -41,6 +41,10 @@ class Frame(Protocol):
         """Its number in the capture, from 1."""
 
     @property
+    def called(self) -> str:
+        """'frame', or 'far frame' of the second link."""
+
+    @property
     def direction(self) -> str:
         """'to-guest' or 'from-guest'."""
 
@@ -95,7 +99,7 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
     packet = parse_ip(frame.raw)
     if packet is None:
         fields["proto"] = "arp" if ether_type(frame.raw) == ETH_ARP else f"{ether_type(frame.raw):#06x}"
-        text = f"frame {frame.number} {frame.direction} {fields['proto']}"
+        text = f"{frame.called} {frame.number} {frame.direction} {fields['proto']}"
         return Record(fields=fields, text=text + (f" ({frame.fate})" if frame.fate else ""))
     source, destination = address_text(packet.source), address_text(packet.destination)
     proto = PROTOCOL_NAMES.get(packet.protocol, str(packet.protocol))
@@ -109,7 +113,7 @@ def frame_record(frame: Frame, *, retransmission: bool = False) -> Record:
         "proto": proto, "src": ends[0], "dst": ends[1], "sport": sport, "dport": dport, "payload": packet.payload,
         "contains": Contains(packet.payload), "flags": flags, "checksums": packet.trouble or "right",
     }  # fmt: skip
-    words = f"frame {frame.number} {frame.direction} {proto} {ends[0]} > {ends[1]}"
+    words = f"{frame.called} {frame.number} {frame.direction} {proto} {ends[0]} > {ends[1]}"
     if flags:
         words += f" [{flags}]"
     if packet.payload:

@@ -177,9 +177,10 @@ def far(scene: Scene) -> Iterator[Far]:
     if bench.far is None:
         pytest.skip(f"the guest '{bench.facts['guest']}' has one test NIC, and forwarding needs two")
     with (
-        Witness(bench.far.link, scene.folder.far_frames) as witness,
+        Witness(bench.far.link, scene.folder.far_frames, far=True) as witness,
         Impair.of_far(scene, bench.far).until_end() as impair,
     ):
+        scene.far_witness = witness
         # There, and what came from there, and what was injected on the way.
         scene.fence.widen(bench.far, bench.stations)
         yield Far(stations=bench.far.stations, witness=witness, impair=impair)

@@ -29,6 +29,7 @@ class Scene:
         self.bench = bench
         self.folder = folder
         self.witness = witness
+        self.far_witness: Witness | None = None  # of the second link, where the scenario forwards
         self.trace = Trace(bench.control)
         self.fence = Fence([bench.stations], bench.control, self.trace, bench.check)
         self.sockets = SocketLog()
@@ -85,8 +86,9 @@ class Scene:
                 self.folder.write_timeline(self._entries())
 
     def _entries(self) -> Iterator[Entry]:
-        for frame in self.witness.frames():
-            yield Entry(time=frame.time, lane="frame", text=frame_record(frame).text)
+        for lane, witness in (("frame", self.witness), ("far", self.far_witness)):
+            for frame in witness.frames() if witness is not None else ():
+                yield Entry(time=frame.time, lane=lane, text=frame_record(frame).text)
         for event in self.trace.events:
             yield Entry(time=self.trace.host_time(event), lane="event", text=str(event))
         for call in self.sockets.calls:

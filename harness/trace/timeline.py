@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Entry:
     """One line of a timeline.
 
-    `time` is monotonic seconds of this host, `lane` is frame, event, socket, step or replay.
+    `time` is monotonic seconds of this host, `lane` is frame, far (frames of the second link), event, socket, step or
+    replay.
     """
 
     time: float

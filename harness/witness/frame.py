@@ -32,6 +32,7 @@ class WitnessedFrame:
     """A frame: `number` counts from 1 as in the capture file, `time` is monotonic seconds, `epoch` the link's.
 
     `fate` is what an impaired wire did to it, in words; it begins with "lost" of one that did not arrive.
+    `called` is what one is called in failures and on the timeline, where several links have a frame of its number.
     """
 
     number: int
@@ -41,6 +42,7 @@ class WitnessedFrame:
     comment: str
     epoch: int
     fate: str = ""
+    called: str = "frame"
 
     @cached_property
     def packet(self) -> Packet:

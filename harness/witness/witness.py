@@ -49,11 +49,13 @@ class _Entry:
 class Witness:
     """What a link saw, from the moment this was made."""
 
-    def __init__(self, link: Link, path: Path, *, interface: str = "test0") -> None:
+    def __init__(self, link: Link, path: Path, *, far: bool = False) -> None:
         self._link = link
+        self.place = "far.witness" if far else "witness"
+        self._called = "far frame" if far else "frame"
         self.path = path
         self._lock = threading.Lock()  # guards everything below
-        self._writer = PcapngWriter(path, interface=interface)
+        self._writer = PcapngWriter(path, interface="test1" if far else "test0")
         self._reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._wall = time.time_ns() - time.monotonic_ns()
         weakref.finalize(self, os.close, self._reader)  # after `close`, as questions are still answered then
@@ -168,6 +170,7 @@ class Witness:
                     comment=entry.comment,
                     fate=entry.fate,
                     epoch=entry.epoch,
+                    called=self._called,
                 )
             )
         return loaded

@@ -23,10 +23,10 @@ MACS = {"src": "52:54:00:77:66:10", "dst": "02:00:c0:00:02:01"}
 
 def witness(*packets: object) -> SimpleNamespace:
     frames = [
-        SimpleNamespace(number=number, direction="from-guest", raw=bytes(packet), fate="")
+        SimpleNamespace(number=number, called="frame", direction="from-guest", raw=bytes(packet), fate="")
         for number, packet in enumerate(packets, 1)
     ]
-    return SimpleNamespace(frames=lambda: frames)
+    return SimpleNamespace(place="witness", frames=lambda: frames)
 
 
 SYN = Ether(**MACS) / IP(src="192.0.2.2", dst="198.51.100.5") / TCP(sport=49152, dport=80, flags="S")

@@ -263,6 +263,31 @@ def test_what_ended_a_scenario_is_there_however_much_there_was_before(tmp_path: 
 
 
 @in_a_browser
+def test_frames_of_the_second_link_have_a_lane_of_their_own(make_run: Callable[..., Path]) -> None:
+    told = "expect(far.witness).none: wanted no frame to port 53, saw 1: far frame 2 to-guest udp"
+    run = make_run("run", result("a.py::test", Outcome.FAIL, message=told, folder="x/one"))
+    folder = Path(fill(run, "one", datagram(), datagram()))
+    with PcapngWriter(folder / "far-frames.pcapng", interface="link") as capture:
+        for spoil in (0, 1):
+            capture.write(datagram(spoil), nanoseconds=1, direction=Direction.TO_GUEST, comment="step")
+    with (folder / "timeline.txt").open("a") as file:
+        lines = [f"   0.30{number} s  far     far frame {number} to-guest udp" for number in (1, 2)]
+        file.write("\n".join([*lines, f"   0.5500 s  far     FAIL: {told}"]) + "\n")
+
+    seen = browse(write_page(run), "#s1/far/2")
+
+    strip = seen[seen.index('<svg class="strip"') : seen.index("</svg>")]
+    assert re.search(r'class="mark far saw">.*?<circle [^>]*class="ring"', strip)
+    assert 'class="mark frame saw"' not in strip
+    crossed = re.search(r'<path d="M[0-9.]+ ([0-9.]+)l10 10m0 -10l-10 10" class="cross">', strip)
+    rail = re.search(r'y="([0-9]+)" class="lane far">far wire<', strip)
+    assert float(rail[1]) - 4 == float(crossed[1]) + 5
+    assert 'href="#s1/far/2">far frame 2</a>' in seen
+    opened = seen[seen.index('data-place="far/2"') :]
+    assert 'class="wrong"' in opened[: opened.index("</details>")]  # of that link's second frame, and of no other
+
+
+@in_a_browser
 @pytest.mark.parametrize("is_written", [True, False], ids=["with its time", "of an earlier wfp-hil"])
 def test_what_was_wanted_and_seen_stands_on_the_timeline(make_run: Callable[..., Path], is_written: bool) -> None:
     message = FAILED + " Timeline: /out/timeline.txt"

@@ -11,7 +11,8 @@ import pytest
 from scapy.layers.inet import TCP
 from scapy.utils import RawPcapNgReader
 
-from harness.errors import HostError, UsageError
+from harness.errors import ExpectationFailed, HostError, UsageError
+from harness.expect import expect
 from harness.link import Direction, MemoryLink
 from harness.steps import step
 from harness.traffic import frames
@@ -164,3 +165,17 @@ def test_a_closed_witness_goes_with_the_last_who_knows_it(tmp_path: Path) -> Non
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_frames_of_the_second_link_are_told_from_those_of_the_first(tmp_path: Path) -> None:
+    link, guest = MemoryLink.pair()
+    with link, guest, Witness(link, tmp_path / "far-frames.pcapng", far=True) as witness:
+        link.send(SYN)
+
+        with pytest.raises(ExpectationFailed) as failure:
+            expect(witness).none(proto="tcp")
+        with RawPcapNgReader(str(witness.path)) as reader:
+            list(reader)
+            assert [interface[2]["name"] for interface in reader.interfaces] == [b"test1"]
+    assert "expect(far.witness).none: " in str(failure.value)
+    assert "saw 1: far frame 1 to-guest tcp 198.51.100.5:4000 > 192.0.2.2:80 [S]" in str(failure.value)

@@ -19,9 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_LINE = re.compile(r"^ *(-?[0-9]+\.[0-9]+) s +(frame|event|step|socket|replay) +(.*)$")
-_NUMBER = re.compile(r"^(frame|event|socket) ([0-9]+)\b *(.*)$")
-_NAMED = re.compile(r"\b(frame|event) ([0-9]+)\b")
+_LINE = re.compile(r"^ *(-?[0-9]+\.[0-9]+) s +(frame|far|event|step|socket|replay) +(.*)$")
+_NUMBER = re.compile(r"^(?:far frame|frame|event|socket) ([0-9]+)\b *(.*)$")
+_NAMED = re.compile(r"\b(far frame|frame|event) ([0-9]+)\b")
+_LANE_OF = {"far frame": "far"}  # of what a message names; others are called as their lane
 _MOST_ENTRIES = 2000  # of one scenario: more is not read by anybody, the files have it all
 _MOST_MARKED = 200  # beside them, of each kind of mark, wherever they stand
 _NEAREST = "Nearest miss:"
@@ -38,13 +39,13 @@ def timeline(folder: Path, message: str) -> dict[str, Any]:
 
     Each entry is `[seconds, lane, text, number, mark]`; `number` is 0 for what has none, `mark` is 1 for what
     the message of the failure says was seen, 2 for its nearest miss, 3 for the failure itself, 4 where a replay
-    departed from its capture. `frames`, `events` and `sockets` are found by number; `left_out` counts what would be
-    too much.
+    departed from its capture. `frames`, `far` (frames of the second link), `events` and `sockets` are found by number;
+    `left_out` counts what would be too much.
     """
     named: dict[tuple[str, int], int] = {}
     saw, _, nearly = message.partition(_NEAREST)
     for words, mark in ((nearly, _NEARLY), (saw, _SAW)):
-        named |= {(kind, int(number)): mark for kind, number in _NAMED.findall(words)}
+        named |= {(_LANE_OF.get(kind, kind), int(number)): mark for kind, number in _NAMED.findall(words)}
     entries: list[list[object]] = []
     left_out, kinds = 0, Counter[int]()
     for line in _text(folder / "timeline.txt").splitlines():
@@ -53,7 +54,7 @@ def timeline(folder: Path, message: str) -> dict[str, Any]:
             continue
         seconds, lane, text = float(found[1]), found[2], found[3]
         numbered = _NUMBER.match(text)
-        number = int(numbered[2]) if numbered else 0
+        number = int(numbered[1]) if numbered else 0
         if lane == "replay":
             mark = _DEPARTED
         else:
@@ -62,13 +63,16 @@ def timeline(folder: Path, message: str) -> dict[str, Any]:
             left_out += 1
             continue
         kinds[mark] += 1
-        entries.append([seconds, lane, numbered[3] if numbered else text, number, mark])
+        entries.append([seconds, lane, numbered[2] if numbered else text, number, mark])
     shown = {(str(entry[1]), entry[3]) for entry in entries}
-    frames = {
-        number: base64.b64encode(data[:_MOST_FRAME_BYTES]).decode()
-        for number, data in enumerate(read_frames(folder / "frames.pcapng"), start=1)
-        if ("frame", number) in shown
-    }
+    frames, far = (
+        {
+            number: base64.b64encode(data[:_MOST_FRAME_BYTES]).decode()
+            for number, data in enumerate(read_frames(folder / name), start=1)
+            if (lane, number) in shown
+        }
+        for lane, name in (("frame", "frames.pcapng"), ("far", "far-frames.pcapng"))
+    )
     events = {
         int(event["seq"]): {name: value for name, value in event.items() if value}
         for event in _records(folder / "events.jsonl")
@@ -79,7 +83,14 @@ def timeline(folder: Path, message: str) -> dict[str, Any]:
         for call in _records(folder / "sockets.jsonl", "number")
         if ("socket", call.get("number")) in shown
     }
-    return {"entries": entries, "frames": frames, "events": events, "sockets": sockets, "left_out": left_out}
+    return {
+        "entries": entries,
+        "frames": frames,
+        "far": far,
+        "events": events,
+        "sockets": sockets,
+        "left_out": left_out,
+    }
 
 
 def packed(value: object) -> str:

@@ -4,7 +4,7 @@ for (const each of scenarios)
   each.addEventListener("toggle", () => { if (each.open) for (const place of each.querySelectorAll(".timeline")) timelines.show(place); });
 
 const follow = async () => {
-  const [, id, entry] = /^#(s\d+)(?:\/((?:frame|event|socket)\/\d+))?$/.exec(location.hash) ?? [];
+  const [, id, entry] = /^#(s\d+)(?:\/((?:frame|far|event|socket)\/\d+))?$/.exec(location.hash) ?? [];
   const each = id && document.getElementById(id);
   if (!each) return;
   go(each);

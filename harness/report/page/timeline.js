@@ -1,8 +1,8 @@
 "use strict";
 // One timeline of a scenario: a lane for each witness, and below it every entry, which opens to what is in it.
 const timelines = (() => {
-  const LANES = ["frame", "event", "socket", "step", "replay"];
-  const WORDS = { frame: "wire", event: "driver", socket: "sockets", step: "harness", replay: "replay" };
+  const LANES = ["frame", "far", "event", "socket", "step", "replay"];
+  const WORDS = { frame: "wire", far: "far wire", event: "driver", socket: "sockets", step: "harness", replay: "replay" };
   const MARKS = ["", "saw", "nearest miss", "failed", "departure"];
   const ENDED = 3, DEPARTED = 4; // what ended the scenario; where a replay left its capture
   const SVG = "http://www.w3.org/2000/svg";
@@ -57,6 +57,7 @@ const timelines = (() => {
   };
   const content = (lane, number, data) => {
     if (lane === "frame" && data.frames[number]) return () => openFrame(data.frames[number]);
+    if (lane === "far" && data.far?.[number]) return () => openFrame(data.far[number]);
     if (lane === "event" && data.events[number]) return () => fields([["", Object.entries(data.events[number])]]);
     if (lane === "socket" && data.sockets?.[number]) return () => openSocket(data.sockets[number]);
     return null;
@@ -128,12 +129,12 @@ const timelines = (() => {
       const [time, lane, text, number, mark] = entry;
       const x = place(at), y = top + lanes.indexOf(lane) * LANE + LANE / 2;
       const group = draw("g", { class: `mark ${lane} ${MARKS[mark].split(" ")[0]}` }, svg);
-      draw("title", {}, group).textContent = `${clock(time)} ${number ? `${lane} ${number}: ` : ""}${text}`;
+      draw("title", {}, group).textContent = `${clock(time)} ${number ? `${lane === "far" ? "far frame" : lane} ${number}: ` : ""}${text}`;
       if (until.has(at)) draw("rect", { x, y: y - 3, width: Math.max(3, moment(until.get(at)) - x), height: 6, rx: 3 }, group);
       if (mark === ENDED) draw("path", { d: `M${x - 5} ${y - 5}l10 10m0 -10l-10 10`, class: "cross" }, group);
       else if (mark === DEPARTED) draw("path", { d: `M${x - 6} ${y}l6 -6l6 6l-6 6z` }, group);
       else if (lane === "step" && !/^\s*start/.test(text)) draw("rect", { x: x - 1, y: y - 5, width: 2, height: 10 }, group);
-      else if (lane === "frame") {
+      else if (lane === "frame" || lane === "far") {
         const down = text.includes("to-guest") ? 1 : -1;
         draw("path", { d: `M${x - 5} ${y - 4 * down}h10l-5 ${9 * down}z` }, group);
       } else draw("circle", { cx: x, cy: y, r: lane === "step" ? 3 : 4.5 }, group);
@@ -169,11 +170,12 @@ const timelines = (() => {
     return node;
   };
   // Frames and events that a text names, as links to where they stand.
-  const linked = (text, scenario, data) => text.split(/((?:frame|event) \d+)/).map((part) => {
-    const named = /^(frame|event) (\d+)$/.exec(part);
-    if (!named || !data[named[1] + "s"]?.[named[2]]) return part;
+  const linked = (text, scenario, data) => text.split(/((?:far frame|frame|event) \d+)/).map((part) => {
+    const named = /^(far frame|frame|event) (\d+)$/.exec(part);
+    const [table, lane] = { "far frame": ["far", "far"], frame: ["frames", "frame"], event: ["events", "event"] }[named?.[1]] ?? [];
+    if (!data[table]?.[named[2]]) return part;
     const link = make("a", "", part);
-    link.href = `#${scenario.id}/${named[1]}/${named[2]}`;
+    link.href = `#${scenario.id}/${lane}/${named[2]}`;
     return link;
   });
   // What ended the scenario, at its time, naming frames that can be gone to.
@@ -191,12 +193,12 @@ const timelines = (() => {
     return node;
   };
   // Runs of an earlier wfp-hil have not written down when it was: it stands behind the last that is known.
-  const LANE_OF = { witness: "frame", trace: "event", listener: "socket", connection: "socket", value: "socket" };
+  const LANE_OF = { witness: "frame", "far.witness": "far", trace: "event", listener: "socket", connection: "socket", value: "socket" };
   const addVerdict = (data, scenario) => {
     const message = scenario.querySelector(".message")?.textContent;
     if (!message || data.entries.some((entry) => entry[4] === ENDED)) return;
     const line = message.split("\n")[0].replace(/ Timeline: .*/, ""), end = data.entries[data.entries.length - 1][0];
-    const lane = LANE_OF[/^expect\((\w+)\)/.exec(line)?.[1]] ?? "step";
+    const lane = LANE_OF[/^expect\(([\w.]+)\)/.exec(line)?.[1]] ?? "step";
     data.entries.push([end, lane, `${scenario.dataset.outcome}: ${line}`, 0, ENDED]);
   };
   const show = async (place) => {
