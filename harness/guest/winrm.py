@@ -31,6 +31,8 @@ __all__ = ["RunningCommand", "WinRmTransport"]
 # the guest, so that only silence tells. TLS and NTLM take about 1 s in an emulated guest that is busy booting.
 _IDENTIFY_ATTEMPT = 5.0
 _IDLE_TIMEOUT = "PT7200S"
+# What each word at the end may take: the guest may be gone by then.
+_GOODBYE_SECONDS = 2.0
 
 
 class WinRmTransport:
@@ -235,12 +237,14 @@ class WinRmTransport:
             self._shell = None
         for command in running:
             with suppress(TransportError):
-                command.terminate(seconds=2.0)
+                command.terminate(seconds=_GOODBYE_SECONDS)
             command.abandon("the transport was closed")
         if shell is not None:
             try:
                 with self._pool.lease() as channel:
-                    channel.ask(lambda protocol: protocol.close_shell(shell, close_session=False), seconds=2.0)
+                    channel.ask(
+                        lambda protocol: protocol.close_shell(shell, close_session=False), seconds=_GOODBYE_SECONDS
+                    )
             except AuthenticationFailed:
                 raise
             except TransportError as error:

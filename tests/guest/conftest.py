@@ -66,7 +66,8 @@ class Command:
 
     def stop(self) -> None:
         if self.process.poll() is None:
-            os.killpg(self.process.pid, 9)
+            with contextlib.suppress(ProcessLookupError):  # a Receive that sees its end waits for it, too
+                os.killpg(self.process.pid, 9)
         self.process.wait()
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -259,6 +260,7 @@ def server(tmp_path, monkeypatch):
     users = tmp_path / "users"
     users.write_text(":Administrator:secret\n")
     monkeypatch.setenv("NTLM_USER_FILE", str(users))
+    monkeypatch.setattr("harness.guest.winrm._GOODBYE_SECONDS", 30.0)  # this guest is there, on a host that may be busy
     server = Server(tmp_path, operation_timeout=0.3)
     yield server
     server.stop()

@@ -38,7 +38,7 @@ def test_paths_are_spelt_both_ways():
 def test_a_session_runs_commands_and_ends_the_shell(server, secrets):
     machine = SimpleNamespace(winrm_port=server.port, ssh_port=1)
     with open_guest(machine, secrets) as guest:
-        guest.wait_until_ready(Deadline(10))
+        guest.wait_until_ready(Deadline(30))
         assert guest.run("echo hi").stdout == "hi\n"
 
     assert not server.shells

@@ -48,7 +48,7 @@ def test_bombs_and_files_of_this_host_are_not_even_read(channel: Channel, answer
     answer_with(body)
 
     with pytest.raises(TransportError, match="an answer with a document type"):
-        channel.identify(seconds=10)
+        channel.identify(seconds=30)
 
 
 def test_an_answer_without_end_is_cut(channel: Channel, answer_with, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,13 +56,13 @@ def test_an_answer_without_end_is_cut(channel: Channel, answer_with, monkeypatch
     answer_with(b"<a>" + b"x" * (1 << 20) + b"</a>")
 
     with pytest.raises(TransportError, match="an answer of more than 1048576 bytes"):
-        channel.identify(seconds=10)
+        channel.identify(seconds=30)
 
 
 def test_a_deep_answer_is_survived(channel: Channel, answer_with) -> None:
     answer_with(b"<a>" * 100_000 + b"</a>" * 100_000)
 
-    assert set(channel.identify(seconds=20)) == {"a"}
+    assert set(channel.identify(seconds=30)) == {"a"}
 
 
 def test_no_damaged_answer_is_more_than_an_error(channel: Channel, answer_with) -> None:
@@ -81,7 +81,7 @@ def test_no_damaged_answer_is_more_than_an_error(channel: Channel, answer_with) 
                     body[at:at] = bytes(source.randrange(256) for _ in range(source.randrange(8)))
         answer_with(bytes(body), status=source.choice([200, 200, 200, 500]))
         try:
-            channel.ask(lambda protocol: protocol.get_command_output_raw("shell", "c"), seconds=10)
+            channel.ask(lambda protocol: protocol.get_command_output_raw("shell", "c"), seconds=30)
             ended.add("read")
         except (TransportError, NothingYet) as refused:
             ended.add(type(refused).__name__)
