@@ -71,7 +71,7 @@ def served(wine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     yield channel, drive_c
     channel.close()
     process.kill()
-    process.wait(10)
+    process.wait(30)
     for opened in (*peers, listener):
         opened.close()
     os.close(theirs)
@@ -80,7 +80,7 @@ def served(wine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 def test_it_says_who_it_is(served):
     channel, _ = served
 
-    hello = channel.hello(Deadline(40))
+    hello = channel.hello(Deadline(60))
 
     assert (hello.kind, hello.boot_id, hello.management) == ("windows", "3f2b-77", False)
     assert hello.uptime > 0
@@ -93,7 +93,7 @@ def test_a_file_comes_in_pieces_and_is_held_against_its_hash(served):
 
     assert channel.fetch(r"C:\wfp-hil\MEMORY.DMP", Deadline(60)) == content
     assert {"boot-id": 9, "MEMORY.DMP": len(content)} == {
-        file.name: file.size for file in channel.list("C:\\wfp-hil\\", Deadline(20)) if not file.is_folder
+        file.name: file.size for file in channel.list("C:\\wfp-hil\\", Deadline(60)) if not file.is_folder
     }
 
 
@@ -102,7 +102,7 @@ def test_any_length_comes_whole(served, size):
     channel, drive = served
     (drive / "wfp-hil" / "some").write_bytes(b"\xff" * size)
 
-    assert channel.fetch(r"C:\wfp-hil\some", Deadline(20)) == b"\xff" * size
+    assert channel.fetch(r"C:\wfp-hil\some", Deadline(60)) == b"\xff" * size
     (drive / "wfp-hil" / "some").unlink()
 
 
@@ -111,7 +111,7 @@ def test_what_is_no_path_from_a_drives_root_is_refused(served, path):
     channel, _ = served
 
     with pytest.raises(Refused, match="no absolute path"):
-        channel.fetch(path, Deadline(20))
+        channel.fetch(path, Deadline(60))
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'a" & x', "x" * 65])
@@ -119,24 +119,24 @@ def test_what_is_no_name_of_a_service_is_refused(served, name):
     channel, _ = served
 
     with pytest.raises(Refused, match="no name of a service"):
-        channel.stop_service(name, Deadline(20))
+        channel.stop_service(name, Deadline(60))
 
 
 def test_a_service_that_does_not_exist_is_told(served):
     channel, _ = served
 
     with pytest.raises(Refused, match="ERROR_"):
-        channel.stop_service("nosuchdriver", Deadline(30))
+        channel.stop_service("nosuchdriver", Deadline(60))
 
 
 def test_what_it_cannot_do_is_refused_and_it_goes_on(served):
     channel, _ = served
 
     with pytest.raises(Refused, match="UnknownOperation"):
-        channel.request("stacks", Deadline(20), process="System")
+        channel.request("stacks", Deadline(60), process="System")
     with pytest.raises(TransportError, match=r"A request of \d+ bytes"):
-        channel.request("read", Deadline(20), path="C:\\" + "x" * 5000)
+        channel.request("read", Deadline(60), path="C:\\" + "x" * 5000)
     with pytest.raises(Refused, match="ERROR_2"):
-        channel.fetch(r"C:\wfp-hil\missing", Deadline(20))
+        channel.fetch(r"C:\wfp-hil\missing", Deadline(60))
 
-    assert channel.hello(Deadline(20)).boot_id == "3f2b-77"
+    assert channel.hello(Deadline(60)).boot_id == "3f2b-77"
