@@ -26,7 +26,7 @@ class Wine:
 
 @contextmanager
 def throwaway_wine(home: Path) -> Iterator[Wine | None]:
-    """Wine whose prefix lies in `home`; None where there is no Wine.
+    """Wine whose prefix is `home`/prefix, in which there may be something already; None where there is no Wine.
 
     A prefix is 700 MB of copies of Wine's own libraries, and takes 8 s to make. In bootstrap mode, in which Wine fills
     a prefix, it loads the libraries from where they are installed: an empty prefix does, marked so that it stays empty.
@@ -36,7 +36,7 @@ def throwaway_wine(home: Path) -> Iterator[Wine | None]:
         yield None
         return
     prefix = home / "prefix"
-    (prefix / "drive_c" / "windows" / "system32").mkdir(parents=True)
+    (prefix / "drive_c" / "windows" / "system32").mkdir(parents=True, exist_ok=True)
     (prefix / ".update-timestamp").write_text("disable\n")
     environment = {
         "PATH": os.environ["PATH"],

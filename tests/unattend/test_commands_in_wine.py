@@ -14,7 +14,7 @@ from lxml import etree
 from harness.images.install.stages import SignReader
 from harness.unattend import render_answer
 from harness.unattend.answer import NAMESPACE
-from tests.wine import WINE_LIBRARIES
+from tests.wine import WINE_LIBRARIES, Wine, throwaway_wine
 
 PROGRAMS = ("cmd.exe", "reg.exe", "xcopy.exe")
 
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.wine
 class Windows:
     """A small Windows: C:, an answer CD as E:, COM1 into a file."""
 
-    def __init__(self, wine, folder: Path) -> None:
-        self.wine = wine
+    def __init__(self, folder: Path) -> None:
         self.drive_c, self.cd, self.com1 = folder / "prefix" / "drive_c", folder / "cd", folder / "com1"
         system = self.drive_c / "windows" / "system32"
         devices = folder / "prefix" / "dosdevices"
@@ -33,17 +32,12 @@ class Windows:
             path.mkdir(parents=True)
         for program in PROGRAMS:
             shutil.copy(WINE_LIBRARIES / program, system)
-        (folder / "prefix" / ".update-timestamp").write_text("disable\n")
         (devices / "c:").symlink_to("../drive_c")
         (devices / "e:").symlink_to(self.cd)
         self.com1.touch()
         (devices / "com1").symlink_to(self.com1)
-        self.environment = {
-            **wine.environment,
-            "WINEPREFIX": str(folder / "prefix"),
-            "WINEPATH": "C:\\windows\\system32",
-        }
         self.folder = system
+        self.wine: Wine | None = None
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command line, its first word from system32."""
@@ -52,7 +46,8 @@ class Windows:
         words = re.findall(r'"[^"]*"|\S+', rest)
         return subprocess.run(
             [self.wine.program, f"C:\\windows\\system32\\{name}", *(word.strip('"') for word in words)],
-            env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
+            env={**self.wine.environment, "WINEPATH": "C:\\windows\\system32"},
+            cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     def value(self, key: str, name: str) -> str:
@@ -63,14 +58,14 @@ class Windows:
 
 
 @pytest.fixture
-def windows(wine, tmp_path):
+def windows(tmp_path):
     if not all((WINE_LIBRARIES / program).is_file() for program in PROGRAMS):
         pytest.skip("Wine's programs are not where Debian has them")
-    made = Windows(wine, tmp_path)
-    yield made
-    subprocess.run(
-        [shutil.which("wineserver", path="/usr/lib/wine"), "-k"], env=made.environment, check=False, timeout=30
-    )
+    made = Windows(tmp_path)
+    with throwaway_wine(tmp_path) as made.wine:
+        if made.wine is None:
+            pytest.skip("no Wine here")
+        yield made
 
 
 def commands(xml: bytes, name: str) -> list[str]:
@@ -132,7 +127,7 @@ def test_the_first_logon_copies_again_and_then_runs_the_script_once(windows, pla
 
     done = windows.run(f'{head}echo {tail.rstrip(chr(34))}>COM1"')
 
-    assert done.returncode == 0
+    assert done.returncode == 0, (done.stdout, done.stderr, windows.com1.read_text())
     assert (windows.drive_c / "wfp-hil" / "setup" / "settings.json").is_file()
     assert windows.com1.read_text() == tail.rstrip('"') + "\n"
 
