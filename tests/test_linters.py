@@ -12,6 +12,7 @@ from harness.process import run
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(600)  # the types of all modules, which nobody has looked at before
 @pytest.mark.parametrize(
     "words",
     [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]],

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 def stage(body: str) -> Completed:
     script = f"set -euo pipefail; . scripts/stage.sh; work() {{ {body}; }}; stage 'a title' work; echo after"
-    return run(["bash", "-c", script], cwd=ROOT, check=False)
+    return run(["bash", "-c", script], cwd=ROOT, env={**os.environ, "LC_ALL": "C"}, check=False)
 
 
 def test_a_stage_ends_at_its_first_failure_and_shows_what_was_said() -> None:
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_user_who_may_not_install_packages_is_told_which_are_missing(path: str) -> None:
-    done = run(["scripts/setup.sh"], cwd=ROOT, env={**os.environ, "PATH": path}, check=False)
+    done = run(["scripts/setup.sh"], cwd=ROOT, env={**os.environ, "LC_ALL": "C", "PATH": path}, check=False)
 
     assert done.exit_code == 3
     error, hint = done.stderr.splitlines()

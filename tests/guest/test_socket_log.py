@@ -100,9 +100,10 @@ def test_its_size_is_bounded() -> None:
     assert max(len(str(call)) for call in log.calls) < 500
 
 
-@given(
-    st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
-)
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.recursive(VALUES, st.lists, max_leaves=8), max_size=5))
 def test_whatever_a_guest_answers_is_a_line_and_a_record(reply: dict[str, object]) -> None:
     for op in ("tcp_connect", "accept", "recv_from", "close"):
         for ok in ({}, {"ok": True, "socket": 1, "local": reply, "hex": "zz"}):

@@ -30,7 +30,7 @@ def fake_qemu(tmp_path):
 
 
 def test_a_guest_that_leaves_with_the_agreed_code_proves_kvm(fake_qemu, node):
-    found = accelerator.probe(fake_qemu("exit 67"), node=node)
+    found = accelerator.probe(fake_qemu("exit 67"), node=node, seconds=60)
 
     assert found.kind == "kvm"
     assert found.domain_type == "kvm"
@@ -46,7 +46,7 @@ def test_a_guest_that_hangs_means_tcg(fake_qemu, node):
 
 @pytest.mark.parametrize("code", [0, 1, 134])
 def test_any_other_end_means_tcg_and_quotes_qemu(fake_qemu, node, code):
-    found = accelerator.probe(fake_qemu(f"echo 'failed to set MSR' >&2; exit {code}"), node=node)
+    found = accelerator.probe(fake_qemu(f"echo 'failed to set MSR' >&2; exit {code}"), node=node, seconds=60)
 
     assert found.kind == "tcg"
     assert found.reason == f"QEMU with KVM ended with {code}: failed to set MSR."
@@ -63,7 +63,7 @@ def test_the_answer_is_kept_until_something_changes(fake_qemu, node, tmp_path, m
     emulator = fake_qemu("exit 67")
     monkeypatch.setattr(accelerator, "_KVM_NODE", node)
     monkeypatch.setattr(accelerator, "find_emulator", lambda: emulator)
-    monkeypatch.setattr(accelerator.probe, "__kwdefaults__", {"node": node, "seconds": 2.0})
+    monkeypatch.setattr(accelerator.probe, "__kwdefaults__", {"node": node, "seconds": 60.0})
     kept = tmp_path / "state" / "accelerator.json"
 
     first = accelerator.choose_accelerator(cache_file=kept)
@@ -83,7 +83,7 @@ def test_the_answer_is_kept_until_something_changes(fake_qemu, node, tmp_path, m
 def test_a_profile_that_insists_on_kvm_is_told_why_not(fake_qemu, node, tmp_path, monkeypatch):
     emulator = fake_qemu("exit 1")
     monkeypatch.setattr(accelerator, "find_emulator", lambda: emulator)
-    monkeypatch.setattr(accelerator.probe, "__kwdefaults__", {"node": node, "seconds": 2.0})
+    monkeypatch.setattr(accelerator.probe, "__kwdefaults__", {"node": node, "seconds": 60.0})
 
     with pytest.raises(UsageError, match=r"^The profile asks for KVM, which does not work here\. QEMU with KVM ended"):
         accelerator.choose_accelerator("kvm", cache_file=tmp_path / "a.json")

@@ -100,13 +100,13 @@ def test_an_orphaned_qemu_is_ended_and_a_program_that_only_looks_like_it_is_not(
     try:
         orphan.stdout.readline(), other.stdout.readline()
         found = [leftover for leftover in find(connection, tmp_path) if leftover.kind == "qemu"]
-        ours = [leftover for leftover in found if str(orphan.pid) in leftover.name]
+        ours = [leftover for leftover in found if f"(pid {orphan.pid})" in leftover.name]
         assert [leftover.name for leftover in ours] == [f"wfp-hil-9-orphan (pid {orphan.pid})"]
-        assert not any(str(other.pid) in leftover.name for leftover in found)
+        assert not any(f"(pid {other.pid})" in leftover.name for leftover in found)
 
         ours[0].remove()
 
-        assert orphan.wait(timeout=10) == -9
+        assert orphan.wait(timeout=30) == -9
         assert other.poll() is None
     finally:
         for process in (orphan, other):
@@ -172,7 +172,7 @@ def test_programs_of_a_killed_harness_and_their_children_go_and_daemons_stay(con
         def seen() -> set[str]:
             return {found.name for found in find(connection, tmp_path) if found.kind == "process"}
 
-        assert not {name for name in seen() if str(child) in name}, "its harness is alive"
+        assert not {name for name in seen() if f"(pid {child})" in name}, "its harness is alive"
         harness.communicate("")
         marked = [found for found in find(connection, tmp_path) if found.kind == "process"]
         numbers = {str(pid): found for found in marked for pid in (child, grandchild) if f"(pid {pid})" in found.name}

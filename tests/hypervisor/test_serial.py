@@ -21,7 +21,7 @@ def test_a_text_that_arrives_in_two_parts_is_found(tmp_path):
         with log.path.open("ab") as file:
             file.write(next(parts))
 
-    assert log.wait_for("wfp-hil: ready", Deadline(5), check=grow) == len("boot\nwfp-hil: ready")
+    assert log.wait_for("wfp-hil: ready", Deadline(30), check=grow) == len("boot\nwfp-hil: ready")
 
 
 def test_only_what_came_after_the_mark_counts(tmp_path):

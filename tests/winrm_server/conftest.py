@@ -64,12 +64,12 @@ def serve(folder: Path, **settings: str) -> Iterator[Endpoint]:
             stderr=output,
         )
     try:
-        wait_for(lambda: ready.exists() or None, Deadline(20), "the endpoint to listen")
+        wait_for(lambda: ready.exists() or None, Deadline(60), "the endpoint to listen")
         login = json.loads((folder / "host" / "winrm.json").read_text())
         yield Endpoint(int(ready.read_text()), folder / "host" / "winrm.pem", login["user"], login["password"], log)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def windows_endpoint(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Ite
     """The endpoint in front of Wine on this host."""
     if shutil.which("x86_64-w64-mingw32-gcc") is None:
         pytest.skip("no mingw-w64 here")
-    subprocess.run(["make", "-s", "-C", SOURCE], check=True, timeout=60)
+    subprocess.run(["make", "-s", "-C", SOURCE], check=True, timeout=100)
     prefix = Path(wine.environment["WINEPREFIX"])
     for program in (SOURCE / "build" / "winrshost.exe", WINE_LIBRARIES / "cmd.exe", WINE_LIBRARIES / "chcp.com"):
         shutil.copy(program, prefix / "drive_c" / "windows" / "system32")

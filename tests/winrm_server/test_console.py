@@ -71,7 +71,7 @@ def test_the_harness_reads_text_whatever_the_code_page(windows_endpoint, codepag
         ca=windows_endpoint.certificate,
         codepage=codepage,
     ) as transport:
-        assert transport.run("echo grün äöß", Deadline(30)).stdout == "grün äöß\r\n"
+        assert transport.run("echo grün äöß", Deadline(60)).stdout == "grün äöß\r\n"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,6 @@ def test_a_time_out_ends_cmd_and_what_it_started(windows_endpoint):
         ca=windows_endpoint.certificate,
     ) as transport:
         running = transport.start("echo started & pause", skip_cmd_shell=False)
-        assert next(running.lines(Deadline(30))).strip() == "started"
+        assert next(running.lines(Deadline(60))).strip() == "started"
         running.terminate()
-        assert transport.run("echo alive", Deadline(30)).stdout == "alive\r\n"
+        assert transport.run("echo alive", Deadline(60)).stdout == "alive\r\n"

@@ -190,7 +190,7 @@ def test_ctrl_c_ends_the_command_with_its_status(shell, tmp_path):
     started = tmp_path / "started"
     process = Process(shell, f"touch {started}; sleep 300")
     process.begin_invoke()
-    wait_for(lambda: started.exists() or None, Deadline(10), "the command to start")
+    wait_for(lambda: started.exists() or None, Deadline(30), "the command to start")
     process.signal(SignalCode.CTRL_C)
     process.end_invoke()
     assert process.rc == 0xC000013A

@@ -6,6 +6,7 @@ import hashlib
 import queue
 import threading
 import uuid
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -97,9 +98,13 @@ def test_receive_without_output_ends_with_the_time_out_fault(endpoint, shell):
 def test_terminate_ends_the_command_and_its_children(client, shell, tmp_path):
     pids = tmp_path / "pids"
     command = client.run_command(shell, f"setsid sh -c 'echo $$ >{pids}; exec sleep 300' & wait")
-    pid = wait_for(lambda: (pids.exists() and pids.read_text().strip()) or None, Deadline(10), "the child to start")
+    pid = wait_for(lambda: (pids.exists() and pids.read_text().strip()) or None, Deadline(30), "the child to start")
+    # While a program is being put into its process, that has no environment, by which the endpoint knows it.
+    wait_for(
+        lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00300\x00" or None, Deadline(30), "its program"
+    )
     client.cleanup_command(shell, command)
-    wait_for(lambda: None if is_running(int(pid)) else True, Deadline(10), f"process {pid} to end")
+    wait_for(lambda: None if is_running(int(pid)) else True, Deadline(30), f"process {pid} to end")
     with pytest.raises(WSManFaultError):
         client.get_command_output_raw(shell, command)
 
@@ -108,9 +113,9 @@ def test_closing_a_shell_ends_its_commands(client, tmp_path):
     shell = client.open_shell()
     pids = tmp_path / "pids"
     client.run_command(shell, f"echo $$ >{pids}; cat; sleep 300")
-    pid = wait_for(lambda: (pids.exists() and pids.read_text().strip()) or None, Deadline(10), "the program to start")
+    pid = wait_for(lambda: (pids.exists() and pids.read_text().strip()) or None, Deadline(30), "the program to start")
     client.close_shell(shell)
-    wait_for(lambda: None if is_running(int(pid)) else True, Deadline(10), f"process {pid} to end")
+    wait_for(lambda: None if is_running(int(pid)) else True, Deadline(30), f"process {pid} to end")
 
 
 def test_a_command_outlives_the_connection_that_started_it(endpoint, client, shell):
@@ -137,9 +142,9 @@ def test_of_two_receives_for_one_command_the_later_gets_all(endpoint, client, sh
     threads = [threading.Thread(target=receive) for _ in range(2)]
     for thread in threads:
         thread.start()
-    earlier = results.get(timeout=20)
+    earlier = results.get(timeout=30)
     client.send_command_input(shell, command, b"data\n")
-    later = results.get(timeout=20)
+    later = results.get(timeout=30)
     for thread in threads:
         thread.join()
     assert isinstance(earlier, WSManFaultError)
