@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_IDLE_SECONDS = 300
+# Longer than tests without Wine stand between two with it, on a slow host as well.
+_IDLE_SECONDS = 3600
+# To start Wine takes 2 s on a quiet host.
+_START_SECONDS = 100
 # Where Debian keeps Wine's own programs and libraries: Windows finds them by names in a prefix, and this one is empty.
 WINE_LIBRARIES = Path("/usr/lib/x86_64-linux-gnu/wine/x86_64-windows")
 _PATH = f"/usr/lib/wine:{os.environ['PATH']}"
@@ -47,18 +50,14 @@ def throwaway_wine(home: Path) -> Iterator[Wine | None]:
         "WINEDLLOVERRIDES": "mscoree,mshtml=",
         "TMPDIR": str(home),
     }
-    # Debian's server ends with the last program, and the next program may come while it does: this one stays a while.
-    subprocess.run([server, f"-p{_IDLE_SECONDS}"], env=environment, check=True, timeout=60)
-    # The first program starts Wine's services.exe, which keeps that program's output open for as long as the server
-    # stays: it must not be a program whose output a test reads to its end.
-    subprocess.run(
-        [program, WINE_LIBRARIES / "hostname.exe"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        check=True,
-        timeout=60,
-    )
-    yield Wine(program, environment)
-    subprocess.run([server, "-k"], env=environment, check=False, timeout=30)
+    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        # Debian's server ends with the last program, and the next one may come while it does: this one stays a while.
+        subprocess.run([server, f"-p{_IDLE_SECONDS}"], env=environment, check=True, timeout=_START_SECONDS, **silent)
+        # The first program starts Wine's services.exe, which keeps that program's output open for as long as the server
+        # stays: it must not be a program whose output a test reads to its end.
+        first = [program, WINE_LIBRARIES / "hostname.exe"]
+        subprocess.run(first, env=environment, check=True, timeout=_START_SECONDS, **silent)
+        yield Wine(program, environment)
+    finally:
+        subprocess.run([server, "-k"], env=environment, check=False, timeout=_START_SECONDS, **silent)

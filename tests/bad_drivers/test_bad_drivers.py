@@ -12,6 +12,7 @@ import pytest
 
 from harness.driver.contract import Breach, read_breaches
 from harness.driver.symbols import Symbols
+from tests.building import build
 
 SOURCES = Path(__file__).parent
 MODEL = SOURCES.parents[1] / "vm-images" / "reference" / "model"
@@ -35,7 +36,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def rig() -> Path:
     """The folder of the driver, the model and the program that loads them."""
-    subprocess.run(["make", "-s", "-C", MODEL, "bad"], check=True, capture_output=True)
+    build(MODEL, "bad")
     return MODEL / "build" / "bad"
 
 

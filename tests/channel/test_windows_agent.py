@@ -18,6 +18,7 @@ import pytest
 from harness.errors import TransportError
 from harness.guest.second_channel import Refused, SecondChannel
 from harness.waiting import Deadline
+from tests.building import build
 
 DRIVERS = Path(__file__).parents[2] / "drivers"
 
@@ -29,7 +30,7 @@ def served(wine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     """A channel to the program, by way of a UNIX socket as QEMU has it; and drive C: of its Wine."""
     if not shutil.which("x86_64-w64-mingw32-gcc"):
         pytest.skip("no mingw-w64 here")
-    subprocess.run(["make", "-s", "-C", DRIVERS, "build/wfpchannel.exe"], check=True, timeout=120)
+    build(DRIVERS, "build/wfpchannel.exe")
     folder = tmp_path_factory.mktemp("com")
     prefix = Path(wine.environment["WINEPREFIX"])
     ours, theirs = os.openpty()

@@ -18,6 +18,7 @@ from harness.driver.crash import Crash, find_record
 from harness.driver.crash_driver import Wish
 from harness.driver.kernel_dump import KernelDump, read_dump
 from harness.driver.symbols import ModuleNames
+from tests.building import build
 
 SOURCES = Path(__file__).parent
 MODEL = SOURCES.parents[1] / "vm-images" / "reference" / "model"
@@ -45,7 +46,7 @@ class Seen:
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the driver, the model and the program that loads them."""
     folder = tmp_path_factory.mktemp("rig")
-    subprocess.run(["make", "-s", "-C", MODEL, "build/fwpkclnt.sys", "build/ndis.sys"], check=True, capture_output=True)
+    build(MODEL, "build/fwpkclnt.sys", "build/ndis.sys")
     for path in (build_all(test_sign=False)["wfpcrash.sys"], *(MODEL / "build").glob("*.sys")):
         shutil.copy(path, folder)
     compiler = ["x86_64-w64-mingw32-gcc", "-O1", "-Wall", "-Wextra", "-Werror"]

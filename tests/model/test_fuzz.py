@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.building import build
 from tests.wine import Wine
 
 from .frames import Framed, corpus, frames, pack
@@ -40,7 +41,7 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         if self._process:
-            self._process.communicate(timeout=60)
+            self._process.communicate(timeout=100)
             self._process = None
 
     def take(self, batch: list[Framed]) -> str:
@@ -59,7 +60,7 @@ class Engine:
         if said == "done":
             return said
         rest = stdout.read().decode()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=100)
         self._process = None
         return f"{said}\n{rest}"
 
@@ -73,7 +74,7 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 @pytest.fixture(scope="module")
 def engine(wine: Wine) -> Iterator[Engine]:
     """The engine with a guard page behind each block, and a callout at every layer that looks at all it is shown."""
-    subprocess.run(["make", "-C", str(MODEL), "checked"], check=True, capture_output=True)
+    build(MODEL, "checked")
     with Engine(wine) as started:
         yield started
 
@@ -89,7 +90,7 @@ def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engi
     """Ordinary frames with bytes, lengths and fragments changed, and lists of a driver whose lengths are lies."""
     argv = [wine.program, MODEL / "build" / "engine_fuzz.exe", "mutate", str(MUTATED), "1"]
     done = subprocess.run(
-        argv, input=pack(corpus()), capture_output=True, timeout=300, check=False, env=wine.environment
+        argv, input=pack(corpus()), capture_output=True, timeout=600, check=False, env=wine.environment
     )
     said = done.stdout.decode()
     assert done.returncode == 0, said[-3000:]
@@ -101,7 +102,7 @@ def test_frames_and_lists_changed_at_random_do_not_break_the_engine(engine: Engi
 def test_every_check_of_the_engine_holds_with_guard_pages(engine: Engine, wine: Wine) -> None:
     """The checks by rule again, with the assertions on: nothing is read or written that is not the engine's."""
     argv = [wine.program, MODEL / "build" / "engine_guarded.exe"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, env=wine.environment)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, env=wine.environment)
     wrong = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
     assert wrong == ["0 failures"], "\n".join(wrong[-20:])
 
@@ -109,7 +110,7 @@ def test_every_check_of_the_engine_holds_with_guard_pages(engine: Engine, wine: 
 def test_many_threads_do_not_break_the_engine(engine: Engine, wine: Wine) -> None:
     """Packets on three threads and edited streams on two, while all that concerns them comes and goes."""
     argv = [wine.program, MODEL / "build" / "engine_stress.exe", str(STRESS_SECONDS), "1"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False, env=wine.environment)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, env=wine.environment)
     assert done.returncode == 0, done.stdout[-3000:]
     figures = dict(reversed(figure.split(" ", 1)) for figure in done.stdout.strip().split(", "))
     assert all(

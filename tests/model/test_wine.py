@@ -9,7 +9,7 @@ import pytest
 
 from tests.wine import WINE_LIBRARIES, throwaway_wine
 
-pytestmark = pytest.mark.wine
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(600)]
 
 
 def test_the_output_of_the_first_program_ends_with_it(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_output_of_the_first_program_ends_with_it(tmp_path: Path) -> None:
             [wine.program, WINE_LIBRARIES / "cmd.exe", "/c", "echo here"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
             check=True,
             env=wine.environment,
         )

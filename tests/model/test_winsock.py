@@ -10,6 +10,7 @@ from typing import Any
 import pefile
 import pytest
 
+from tests.building import build
 from tests.wine import WINE_LIBRARIES
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ WINE = WINE_LIBRARIES.parent
 
 pytestmark = [
     pytest.mark.wine,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("x86_64-w64-mingw32-gcc") is None, reason="mingw-w64 is not installed"),
     pytest.mark.skipif(not (WINE_LIBRARIES / "ws2_32.dll").is_file(), reason="no Wine of Debian here"),
 ]
@@ -26,7 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def library() -> Path:
     """The library, built."""
-    subprocess.run(["make", "-C", str(WINSOCK)], check=True, capture_output=True)
+    build(WINSOCK)
     return WINSOCK / "build" / "ws2_32.dll"
 
 

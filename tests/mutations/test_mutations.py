@@ -60,7 +60,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Iterator[Wo
 
 
 @pytest.mark.wine
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @each(TRIED)
 def test_a_fault_is_found(workshop: Workshop, mutation: Mutation) -> None:
     """With the fault in the engine a check of each rule that it breaks fails; in the checker: a driver is misjudged."""

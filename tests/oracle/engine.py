@@ -12,7 +12,7 @@ from harness.oracle import Call, Observed, Step
 from harness.oracle.operations import At, Send, SendAsProxy
 from harness.wfp import status_name
 
-SECONDS = 20
+SECONDS = 100  # for a sequence; the first one waits for Wine as well
 
 
 class Engine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import Phase, given, settings
 from harness.oracle import disagreement, plan, shortest
 from harness.oracle.operations import Operation
 from harness.oracle.sequences import sequences
+from tests.building import build
 from tests.mutations.workshop import Mutation, Workshop, read_mutations
 from tests.oracle.engine import Engine
 
@@ -24,7 +24,7 @@ MODEL = Path(__file__).parents[2] / "vm-images" / "reference" / "model"
 def engine(wine: Any) -> Iterator[Engine]:
     if shutil.which("x86_64-w64-mingw32-gcc") is None:
         pytest.skip("mingw-w64 is not installed")
-    subprocess.run(["make", "-s", "-C", MODEL, "build/sequence.exe"], check=True, capture_output=True)
+    build(MODEL, "build/sequence.exe")
     made = Engine(MODEL / "build" / "sequence.exe", wine)
     yield made
     made.close()
@@ -48,7 +48,7 @@ def differing(engine: Engine, operations: list[Operation]) -> str | None:
 
 
 @pytest.mark.wine
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @FINDING
 @given(sequences())
 def test_the_engine_and_the_specification_agree(engine: Engine, operations: list[Operation]) -> None:
@@ -70,7 +70,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Iterator[Wo
 
 
 @pytest.mark.wine
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mutation", FAULTS, ids=lambda mutation: mutation.name)
 def test_a_fault_in_the_engine_is_found_and_made_short(workshop: Workshop, wine: Any, mutation: Mutation) -> None:
     """A wrong engine disagrees with the specification, and what is left of the sequence are a few steps."""

@@ -13,6 +13,7 @@ import pytest
 
 from harness.guest.probe import ProbeClient
 from harness.waiting import Deadline
+from tests.building import build
 
 DRIVERS = Path(__file__).parents[2] / "drivers"
 
@@ -35,7 +36,7 @@ class Pipe:
 def probe_binary() -> Path:
     if not shutil.which("x86_64-w64-mingw32-gcc"):
         pytest.skip("no mingw-w64 here")
-    subprocess.run(["make", "-s", "-C", DRIVERS, "build/wfpprobe.exe"], check=True, timeout=120)
+    build(DRIVERS, "build/wfpprobe.exe")
     return DRIVERS / "build" / "wfpprobe.exe"
 
 
@@ -65,10 +66,10 @@ def probe(probe_binary: Path, wine: Any) -> Iterator[ProbeClient]:
         if process.stdin:
             process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        reader.join(10)
+        reader.join(60)
         if process.stdout:
             process.stdout.close()
