@@ -11,10 +11,10 @@ DEVICE_OBJECT *the_device;
 UINT32 the_callout;
 HANDLE the_engine, network, transport;
 NDIS_HANDLE ndis_object, nbl_pool;
-KEVENT idle;
 
+static KEVENT idle;
 static const struct misdeed *chosen;
-static LONG working;
+static LONG working = 1; /* work items, and the driver itself until it waits for them */
 
 static BOOLEAN starts(const WCHAR *text, ULONG length, const char *with)
 {
@@ -82,14 +82,17 @@ void later(void (*function)(void *), void *context)
     work->item = IoAllocateWorkItem(the_device);
     work->function = function;
     work->context = context;
-    if (InterlockedIncrement(&working) == 1)
-        KeClearEvent(&idle);
+    InterlockedIncrement(&working);
     IoQueueWorkItem(work->item, work_now, DelayedWorkQueue, work);
 }
 
+/* Who is last to count down tells, and once: the event says nothing of work items before. */
 void wait_idle(void)
 {
-    KeWaitForSingleObject(&idle, Executive, KernelMode, FALSE, NULL);
+    KeClearEvent(&idle);
+    if (InterlockedDecrement(&working))
+        KeWaitForSingleObject(&idle, Executive, KernelMode, FALSE, NULL);
+    InterlockedIncrement(&working);
 }
 
 void pass(struct call *call, FWP_ACTION_TYPE action)
@@ -196,7 +199,7 @@ NTSTATUS NTAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *registry)
         return STATUS_OBJECT_NAME_NOT_FOUND;
     the_driver = driver;
     driver->DriverUnload = unload;
-    KeInitializeEvent(&idle, NotificationEvent, TRUE);
+    KeInitializeEvent(&idle, NotificationEvent, FALSE);
     status = IoCreateDevice(driver, 0, NULL, FILE_DEVICE_NETWORK, FILE_DEVICE_SECURE_OPEN, FALSE, &the_device);
     if (NT_SUCCESS(status))
         status = make_handles();

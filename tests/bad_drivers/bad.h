@@ -49,9 +49,8 @@ extern HANDLE the_engine;
 extern HANDLE network, transport; /* injection handles */
 extern NDIS_HANDLE ndis_object, nbl_pool;
 extern BOOLEAN context_was_freed; /* flowDeleteFn must not do it again */
-extern KEVENT idle; /* no work item is queued */
 void later(void (*work)(void *), void *context); /* in a work item, at PASSIVE_LEVEL */
-void wait_idle(void);
+void wait_idle(void); /* until no work item is queued; one thread alone does */
 void pass(struct call *call, FWP_ACTION_TYPE action); /* an answer as it should be given */
 
 #endif

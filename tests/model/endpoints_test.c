@@ -570,7 +570,7 @@ static unsigned inject_from(UINT64 endpoint, UINT16 port)
     sent = CreateEventW(NULL, FALSE, FALSE, NULL);
     FwpsInjectionHandleCreate0(AF_INET, INJECT_TRANSPORT, &injection);
     FwpsInjectTransportSendAsync1(injection, NULL, endpoint, 0, &arguments, AF_INET, 1, nbl_wrap(copy, length, 0, length - ETHERNET - 20), on_sent, NULL);
-    WaitForSingleObject(sent, 10000);
+    WaitForSingleObject(sent, 60000);
     FwpsInjectionHandleDestroy0(injection);
     CloseHandle(sent);
     return STATUS_OF(sent_status);

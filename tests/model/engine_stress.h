@@ -11,6 +11,7 @@ extern volatile UINT64 known[KNOWN]; /* flows that somebody has seen */
 
 void broken(const char *what, UINT64 detail) __attribute__((noreturn));
 UINT32 chance(UINT32 *state, UINT32 below);
+UINT64 worked_ms(void); /* time that this program was given: on a busy host that may be little of what goes by */
 
 /* engine_stress_streams.c: drivers that edit streams, and conversations that hold them to what they say they did. */
 void streams_begin(void);

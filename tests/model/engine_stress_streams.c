@@ -13,7 +13,7 @@
 #include "stream.h"
 #include "stream_peers.h"
 
-enum { FAMILIES = 2, TEXT = 60000, HELD_MAX = 4096, STILL_MS = 40000, GONE_MS = 5000, AGAIN_MS = 400, TRIES = 400 };
+enum { FAMILIES = 2, TEXT = 60000, HELD_MAX = 4096, STILL_MS = 40000, GONE_MS = 30000, AGAIN_MS = 400, TRIES = 400 };
 enum { NEED_MORE = 1, DROP = 2, DEFER = 3, ALLOW = 4 };
 enum { ABORTS = STREAM_RECEIVE_ABORT | STREAM_SEND_ABORT, DISCONNECTS = STREAM_RECEIVE_DISCONNECT | STREAM_SEND_DISCONNECT };
 enum { PERMIT_IF_UNREGISTERED = 0x10 }; /* FWPM_FILTER_FLAG_ */
@@ -395,8 +395,7 @@ static BOOL read_all(const struct peers *p, const struct talker *t)
     return TRUE;
 }
 
-/* Time that this program was given: on a busy host that may be little of what goes by. */
-static UINT64 worked_ms(void)
+UINT64 worked_ms(void)
 {
     FILETIME made, ended, kernel, user;
     GetProcessTimes(GetCurrentProcess(), &made, &ended, &kernel, &user);

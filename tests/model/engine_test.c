@@ -222,7 +222,7 @@ static void test_injection(void)
     wire.up = 1;
     LONG before = link_frames;
     EXPECT("inject", STATUS_OF(FwpsInjectNetworkSendAsync0(handle, (HANDLE)5, 0, 0, behave[0].clone, on_complete, NULL)), 0);
-    EXPECT("W245 completion", WaitForSingleObject(completed, 10000), WAIT_OBJECT_0);
+    EXPECT("W245 completion", WaitForSingleObject(completed, 60000), WAIT_OBJECT_0);
     EXPECT("the injected packet left once", link_frames - before, 1);
     EXPECT("W255 recognised as own", behave[0].state, 1);
     EXPECT("the payload is unchanged", memcmp(last_link + ETHERNET + 28, "hello", 5), 0);

@@ -30,7 +30,7 @@ void NTAPI on_injected(void *context, NET_BUFFER_LIST *nbl, BOOLEAN dispatch)
 
 NTSTATUS injected_wait(void)
 {
-    return WaitForSingleObject(done, 10000) == WAIT_OBJECT_0 ? last_status : STATUS_TIMEOUT;
+    return WaitForSingleObject(done, 60000) == WAIT_OBJECT_0 ? last_status : STATUS_TIMEOUT;
 }
 
 NET_BUFFER_LIST *list_of(const uint8_t *bytes, size_t length)

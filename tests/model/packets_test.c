@@ -124,7 +124,7 @@ static void NTAPI on_complete(void *context, NET_BUFFER_LIST *nbl, BOOLEAN dispa
     completion_irql = irql_now();
     completion_dispatch = dispatch;
     if (hold_completion)
-        WaitForSingleObject(hold_completion, 10000);
+        WaitForSingleObject(hold_completion, 60000);
     nbl_release(nbl);
     SetEvent(completed);
 }
@@ -153,7 +153,7 @@ static void send_transport(HANDLE handle, const uint8_t *bytes, size_t length)
     static UCHAR remote[4] = {198, 51, 100, 5};
     static FWPS_TRANSPORT_SEND_PARAMS1 arguments = {.remoteAddress = remote};
     EXPECT("transport send", STATUS_OF(FwpsInjectTransportSendAsync1(handle, NULL, 0, 0, &arguments, AF_INET, 1, bytes_list(bytes, length), on_complete, NULL)), 0);
-    WaitForSingleObject(completed, 10000);
+    WaitForSingleObject(completed, 60000);
 }
 
 /* The packet with the IP header and the sums that FwpsConstructIpHeaderForTransportPacket0 makes, as a frame. */
@@ -236,14 +236,14 @@ static void test_states(void)
     datagram_passes();
     EXPECT("W256 from the stack", state_first << 4 | state_second, 0);
     FwpsInjectNetworkSendAsync0(first, (HANDLE)0xaa, 0, 1, behave[0].clone, on_complete, NULL);
-    WaitForSingleObject(completed, 10000);
+    WaitForSingleObject(completed, 60000);
     EXPECT("W255 injected by self", state_first, 1);
     EXPECT("W257 with its context", (uintptr_t)context_first, 0xaa);
     EXPECT("W256 injected by another", state_second, 2);
     EXPECT("W257 whose context is none of its business", (uintptr_t)context_second, 0);
     behave[0].action = ACTION_PERMIT;
     FwpsInjectNetworkSendAsync0(second, (HANDLE)0xbb, 0, 1, behave[0].clone, on_complete, NULL);
-    WaitForSingleObject(completed, 10000);
+    WaitForSingleObject(completed, 60000);
     EXPECT("W256 injected by self, then by another", state_first, 3);
     EXPECT("W257 with the context of then", (uintptr_t)context_first, 0xaa);
     EXPECT("W256 the last one sees its own", state_second, 1);

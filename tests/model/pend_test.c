@@ -243,7 +243,7 @@ static void NTAPI injection_done(void *context, NET_BUFFER_LIST *list, BOOLEAN d
 static void inject_clone(void)
 {
     FwpsInjectTransportReceiveAsync0(injector, NULL, NULL, 0, AF_INET, 1, 1, 0, clone, injection_done, NULL);
-    WaitForSingleObject(injected, 10000);
+    WaitForSingleObject(injected, 60000);
 }
 
 static void accept_put_off(void)
