@@ -6,6 +6,7 @@ It holds no thread and no lock: who carries the frames calls `carry` for each, a
 from __future__ import annotations
 
 import random
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -221,10 +222,13 @@ class Wire:
         """Frames that were held, or came just now, leave: what happened to them meanwhile is known now."""
         leaving.sort()
         passages = []
-        for at, held in enumerate(leaving):
-            for other in (*leaving[at + 1 :], *self._held):
-                other.overtakers += other.number < held.number
+        gone: list[int] = []  # the numbers of those that have left, in order: thousands may leave at once
+        for held in leaving:
+            held.overtakers += len(gone) - bisect_right(gone, held.number)
+            insort(gone, held.number)
             passages.append(Passage(held.frame, self._fate(held, now, why)))
+        for other in self._held if gone else ():
+            other.overtakers += len(gone) - bisect_right(gone, other.number)
         return passages
 
     def _fate(self, held: _Held, now: float | None, why: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import socket
+import sys
+import termios
 import threading
 from collections.abc import Iterator
 
@@ -15,10 +19,13 @@ from harness.link.framing import FrameDecoder, encode_frame
 from harness.link.peer import find_peer_uid
 from harness.waiting import Deadline, wait_for
 
+# What the peer's socket holds unread. The system's own size differs from host to host, and grows.
+PEER_BUFFER = 1 << 18
+
 
 @pytest.fixture
 def deadline() -> Deadline:
-    return Deadline(20)
+    return Deadline(60)
 
 
 @pytest.fixture
@@ -30,9 +37,16 @@ def link() -> Iterator[StreamLink]:
 @pytest.fixture
 def peer(link: StreamLink, deadline: Deadline) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", link.port)) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PEER_BUFFER)
         link.accept(deadline)
-        peer.settimeout(20)
+        peer.settimeout(60)
         yield peer
+
+
+def unread(link: StreamLink) -> int:
+    """Bytes that have come to the link's socket and were not read."""
+    assert link._connection is not None
+    return int.from_bytes(fcntl.ioctl(link._connection, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def read_frames(peer: socket.socket, count: int) -> list[bytes]:
@@ -72,6 +86,7 @@ def test_a_process_of_another_user_is_refused(deadline: Deadline) -> None:
         StreamLink.listen(allowed_uids=[os.getuid() + 1]) as link,
         socket.create_connection(("127.0.0.1", link.port)) as peer,
     ):
+        assert select.select([link._listener], [], [], 60)[0], "connected, and not yet to be accepted"
         with pytest.raises(DeadlineExpired, match="1 connections of other users refused"):
             link.accept(Deadline(0.2))
         assert peer.recv(1) == b""
@@ -169,12 +184,14 @@ def test_drain_cuts_off_the_past_in_both_directions(link: StreamLink, peer: sock
     link.drain(deadline)
     epoch = link.epoch
     held = threading.Event()
-    link.subscribe(lambda direction, frame, when: held.wait(20), Direction.FROM_GUEST)
+    link.subscribe(lambda direction, frame, when: held.wait(100), Direction.FROM_GUEST)
     peer.sendall(encode_frame(b"the reader waits at this one"))
     inbox.wait_for(1, deadline)
     for _ in range(2000):
         link.post(bytes(1500))  # more than the sockets hold: the last ones have not left this process
-    peer.sendall(encode_frame(b"stale") * 3 + encode_frame(b"stale, in two parts")[:9])
+    stale = encode_frame(b"stale") * 3 + encode_frame(b"stale, in two parts")[:9]
+    peer.sendall(stale)
+    wait_for(lambda: unread(link) == len(stale) or None, deadline, "the stale bytes to have come", 0.001)
     drained: list[int] = []
     draining = threading.Thread(target=lambda: drained.append(link.drain(deadline)))
     draining.start()

@@ -333,6 +333,7 @@ def test_a_stream_link_is_impaired_both_ways_until_it_is_not(peer: tuple[StreamL
     link.send_all([segment(1), b"not tcp"])
     guest.sendall(encode_frame(segment(2)))
     told.wait(4)
+    wait_for(lambda: len(seen) == 3 or None, Deadline(20), "subscribers, whose turn is behind the observers'", 0.001)
     assert link.impair() == {}
     link.send(segment(3))
 
@@ -417,9 +418,9 @@ def test_a_drain_throws_away_what_a_wire_holds(peer: tuple[StreamLink, socket.so
 @pytest.mark.parametrize("impairment", [Impairment(hold=1 << 20), Impairment(delay=60.0, clock=Clock.HOST)])
 def test_a_guest_that_floods_a_slow_wire_fills_no_memory(impairment: Impairment) -> None:
     """Whatever is asked for, so many frames are held and no more; the others are lost, and said to be."""
-    wire = Wire(impairment)
+    wire, sent = Wire(impairment), [datagram(number) for number in range(256)]
 
-    passages = [passage for number in range(_MOST_HELD + 3) for passage in wire.carry(datagram(number), 0.0)]
+    passages = [passage for number in range(_MOST_HELD + 3) for passage in wire.carry(sent[number % 256], 0.0)]
 
     assert [passage.fate for passage in passages] == [f"lost: {_MOST_HELD} frames waited before it"] * 3
     assert all(passage.lost for passage in passages)
