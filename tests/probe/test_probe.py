@@ -6,7 +6,7 @@ import pytest
 
 from harness.guest.probe import ProbeClient, ProbeError
 
-pytestmark = pytest.mark.wine
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(600)]  # the first one starts Wine, and builds the probe
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_receive_that_waits_holds_nothing_up(probe: ProbeClient) -> None:
     listener = probe.tcp_listen("127.0.0.1:0")
     client = probe.tcp_connect(listener.local)
     server = listener.accept()
-    waiting = probe.start("recv", seconds=10, socket=server.handle, count=10, exact=True, timeout_ms=10000)
+    waiting = probe.start("recv", seconds=60, socket=server.handle, count=10, exact=True, timeout_ms=60000)
     probe.hello()
     assert not waiting.is_done
     client.send(b"01234")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,15 +16,22 @@ from harness.reproduce import ProbeGuest
 from harness.reproduce.script import Script
 from harness.waiting import Deadline
 
-pytestmark = pytest.mark.wine
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(600)]  # the first one starts Wine, and builds the probe
 
-LOOPBACK = b"\x7f\0\0\1"
+# A loopback address for each process: ports that are free there stay free until the probe has taken them.
+PID = os.getpid()
+LOOPBACK = bytes((127, 64 + (PID >> 16), PID >> 8 & 255, PID & 255))
+HERE = ".".join(map(str, LOOPBACK))
+PORTS = itertools.count(20_000)  # below those that the system gives out
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was given to nobody here, and that nobody has at all addresses."""
+    while True:
+        port = next(PORTS)
+        with socket.socket(socket.AF_INET, kind) as attempt, suppress(OSError):
+            attempt.bind((HERE, port))
+            return port
 
 
 @pytest.fixture
@@ -36,10 +46,10 @@ def guest(probe: ProbeClient, tmp_path: Path) -> ProbeGuest:
 
 def test_a_client_waits_for_its_peer_before_each_step(guest: ProbeGuest) -> None:
     script, answer = Script(), bytes(range(256)) * 300
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server((HERE, 0)) as server:
         server.settimeout(20)
         channel, local, port = script.channel(), free_port(), server.getsockname()[1]
-        script.step("connect", 1, 0, channel, f"127.0.0.1:{local}", f"127.0.0.1:{port}")
+        script.step("connect", 1, 0, channel, f"{HERE}:{local}", f"{HERE}:{port}")
         script.send("send", 2, 0, channel, b"question")
         script.step("got", 4, 0, channel, len(answer))
         script.send("send", 4, 0, channel, b"thanks")
@@ -66,16 +76,14 @@ def test_a_server_takes_connections_by_their_peers(guest: ProbeGuest) -> None:
     listener = script.listen(LOOPBACK, port)
     channels = [script.channel(), script.channel()]
     for channel, peer in zip(channels, ports, strict=True):
-        script.step("accept", 1, 0, channel, listener, f"127.0.0.1:{peer}")
+        script.step("accept", 1, 0, channel, listener, f"{HERE}:{peer}")
         script.step("got", 2, 0, channel, 3)
         script.send("send", 3, 0, channel, b"%d" % peer)
         script.step("abort", 4, 0, channel)
     assert guest.load(script.encode()) == ()
     guest.start(keep_time=False)
     # They come in the other order: the script waits for the first, and finds the second among those that wait.
-    clients = [
-        socket.create_connection(("127.0.0.1", port), 20, source_address=("127.0.0.1", peer)) for peer in ports[::-1]
-    ]
+    clients = [socket.create_connection((HERE, port), 20, source_address=(HERE, peer)) for peer in ports[::-1]]
     for client in clients:
         client.sendall(b"abc")
     for client, peer in zip(clients, ports[::-1], strict=True):
@@ -92,9 +100,9 @@ def test_datagrams_are_counted_for_each_peer(guest: ProbeGuest) -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
     ):
         for each in (one, other):
-            each.bind(("127.0.0.1", 0))
+            each.bind((HERE, 0))
             each.settimeout(20)
-        pairs = [script.pair(opened, f"127.0.0.1:{each.getsockname()[1]}") for each in (one, other)]
+        pairs = [script.pair(opened, f"{HERE}:{each.getsockname()[1]}") for each in (one, other)]
         script.send("sendto", 1, 0, pairs[0], b"hello")
         script.step("heard", 2, 0, pairs[1], 2)
         script.step("heard", 3, 0, pairs[0], 1)
@@ -102,9 +110,9 @@ def test_datagrams_are_counted_for_each_peer(guest: ProbeGuest) -> None:
         guest.load(script.encode())
         guest.start(keep_time=False)
         assert one.recv(100) == b"hello"
-        one.sendto(b"1", ("127.0.0.1", port))
+        one.sendto(b"1", (HERE, port))
         for word in (b"22", b"333"):
-            other.sendto(word, ("127.0.0.1", port))
+            other.sendto(word, (HERE, port))
         assert other.recv(100) == b"done"
         result = guest.result(Deadline(20))
     assert result.received == {pairs[0]: (1, zlib.crc32(b"1")), pairs[1]: (2, zlib.crc32(b"22333"))}
@@ -114,9 +122,9 @@ def test_a_channel_that_is_given_up_holds_nothing_up(guest: ProbeGuest) -> None:
     script, port = Script(), free_port()
     listener = script.listen(LOOPBACK, port)
     lost, other = script.channel(), script.channel()
-    script.step("accept", 7, 0, lost, listener, "127.0.0.1:9")
+    script.step("accept", 7, 0, lost, listener, f"{HERE}:9")
     script.step("got", 8, 0, lost, 10)
-    script.step("accept", 9, 0, other, listener, f"127.0.0.1:{(source := free_port())}")
+    script.step("accept", 9, 0, other, listener, f"{HERE}:{(source := free_port())}")
     guest.load(script.encode())
     guest.start(keep_time=False)
     deadline = Deadline(20)
@@ -124,20 +132,21 @@ def test_a_channel_that_is_given_up_holds_nothing_up(guest: ProbeGuest) -> None:
         assert not deadline.expired, standing
     assert standing.number == 7
     guest.skip(lost)
-    with socket.create_connection(("127.0.0.1", port), 20, source_address=("127.0.0.1", source)):
+    with socket.create_connection((HERE, port), 20, source_address=(HERE, source)):
         guest.result(Deadline(20))
     assert guest.standing().is_done
 
 
 def test_what_does_not_work_is_told_with_its_packet(guest: ProbeGuest) -> None:
-    script, port = Script(), free_port()
-    with socket.create_server(("127.0.0.1", port)):
+    script = Script()
+    with socket.create_server((HERE, 0)) as server:
+        port = server.getsockname()[1]
         script.listen(LOOPBACK, port)
         taken = guest.load(script.encode())
-    assert [trouble.text for trouble in taken] == [f"Opening 127.0.0.1:{port} ended with error 10048."]
+    assert [trouble.text for trouble in taken] == [f"Opening {HERE}:{port} ended with error 10048."]
     script, closed = Script(), free_port()
     channel = script.channel()
-    script.step("connect", 3, 0, channel, f"127.0.0.1:{free_port()}", f"127.0.0.1:{closed}")
+    script.step("connect", 3, 0, channel, f"{HERE}:{free_port()}", f"{HERE}:{closed}")
     script.send("send", 5, 0, channel, b"nobody")
     guest.load(script.encode())
     guest.start(keep_time=False)

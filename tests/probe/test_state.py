@@ -22,7 +22,7 @@ HOSTILE = '<&"\\]]>\x01\n\\ud800x\\udc00\U0001f600\ufffe\xe4'
 SOURCE = Path(__file__).with_name("fwpuclnt.c")
 CC = "x86_64-w64-mingw32-gcc"
 
-pytestmark = [pytest.mark.wine]
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def asked(probe_binary: Path, wine: Any, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("state")
     program = Path(shutil.copy(probe_binary, folder))
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-int-to-pointer-cast"]
-    subprocess.run([CC, "-shared", "-O1", *warnings, SOURCE, "-o", folder / "fwpuclnt.dll"], check=True, timeout=60)
+    subprocess.run([CC, "-shared", "-O1", *warnings, SOURCE, "-o", folder / "fwpuclnt.dll"], check=True, timeout=100)
     process = subprocess.Popen(
         [wine.program, program],
         env=wine.environment | {"WINEDLLOVERRIDES": "fwpuclnt=n"},
@@ -54,8 +54,8 @@ def asked(probe_binary: Path, wine: Any, tmp_path_factory: pytest.TempPathFactor
         yield client
     finally:
         process.stdin.close()
-        process.wait(10)
-        reader.join(10)
+        process.wait(60)
+        reader.join(60)
         process.stdout.close()
 
 

@@ -58,7 +58,7 @@ def test_what_lies_over_each_other_is_forgotten() -> None:
 
 def test_a_guest_cannot_fill_the_memory() -> None:
     reassembly = Reassembly()
-    for number in range(5000):
+    for number in range(200):
         reassembly.put(cut(packet(1000, number), 600)[0])
     assert len(reassembly._waiting) == 16
 
@@ -80,5 +80,5 @@ def test_a_station_reads_a_datagram_that_came_in_fragments(make_twins) -> None:
     for piece in cut(packet(3000), 1000):
         far.post(piece)
 
-    assert socket.receive(Deadline(10)).payload == packet(3000)[42:]
+    assert socket.receive(Deadline(60)).payload == packet(3000)[42:]
     assert host.counters.bad_packets == 0

@@ -31,8 +31,8 @@ class Guest:
         """The answers to one frame, complete: both links have delivered everything."""
         self.frames.clear()
         self.link.send(bytes(packet))
-        self.stations_end.settle(Deadline(10))
-        self.link.settle(Deadline(10))
+        self.stations_end.settle(Deadline(60))
+        self.link.settle(Deadline(60))
         return [Ether(frame) for frame in self.frames]
 
 
@@ -106,7 +106,7 @@ def test_a_closed_udp_port_is_unreachable_and_an_unknown_address_is_silence(side
 
 def test_udp_goes_both_ways(twins: tuple[Stations, Stations]) -> None:
     host, guest = twins
-    deadline = Deadline(10)
+    deadline = Deadline(60)
     server = host.add("198.51.100.5").udp(53)
     client = guest.gateway.udp()
     client.send_to("198.51.100.5", 53, b"question")
@@ -124,9 +124,9 @@ def test_ping_is_a_fence(make_twins: Callable) -> None:
     sender = host.gateway.udp()
     for number in range(200):
         sender.send_to("192.0.2.2", 9, bytes((number,)))
-    assert host.ping(Deadline(10)) > 0
+    assert host.ping(Deadline(60)) > 0
     assert [datagram.payload[0] for datagram in socket.received] == list(range(200))
-    assert host.arp_ping(Deadline(10)) > 0
+    assert host.arp_ping(Deadline(60)) > 0
 
 
 def test_ping_says_that_the_guest_is_silent(sides) -> None:
@@ -162,8 +162,8 @@ def test_an_echo_request_is_answered_and_waited_for_by_nobody(make_twins: Callab
     answers: list[bytes] = []
     link.subscribe(lambda _, frame, when: answers.append(frame), Direction.FROM_GUEST)
     stations.add(host).send_echo(guest, b"are you there")
-    other.settle(Deadline(10))  # the request has arrived and was answered
-    link.settle(Deadline(10))
+    other.settle(Deadline(60))  # the request has arrived and was answered
+    link.settle(Deadline(60))
     assert [packet.payload for frame in answers if (packet := parse_ip(frame))] == [b"are you there"]
 
 
