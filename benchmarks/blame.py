@@ -38,6 +38,7 @@ from tests.faults.ground import WFP_HIL, run_there
 from tests.hypervisor.boot_sector import make_image
 
 ROOT = Path(__file__).parents[1]
+_BOOT_SECONDS, _ATTEMPTS_SECONDS = 300, 200  # at most: the two attempts of a whole run take 40 s on a quiet host
 _HEALTHY = 0.2  # how many of the small machines have no fault
 
 # What a scenario may notice; the outcome is what it comes to on a machine that is whole, where the probe is silent.
@@ -94,11 +95,13 @@ def small(runs: int, seed: int) -> list[str]:
 def whole(runs: int, seed: int) -> list[str]:
     """Wrong blames in scenarios on the reference guest, one line each."""
     with temporary_folder("blame", beside=Path("/var/tmp")) as folder:
+        folder.chmod(0o711)  # QEMU runs as another user, who has to pass
         scenarios = folder / "test_blame.py"
         shutil.copyfile(ROOT / "tests" / "faults" / "at_random.py", scenarios)
         os.environ["WFP_HIL_BLAME"] = f"{runs} {seed}"
         out = folder / "out"
-        done, left = run_there(folder, WFP_HIL, "run", "--machines", "1", "--out", out, scenarios)
+        words = ("run", "--machines", "1", "--out", out, scenarios)
+        done, left = run_there(folder, WFP_HIL, *words, seconds=_BOOT_SECONDS + runs * _ATTEMPTS_SECONDS)
         lines = (out / "results.jsonl").read_text().splitlines()
         records = [record for record in map(json.loads, lines) if record["record"] == "result"]
     wrong = [

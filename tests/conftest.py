@@ -1,13 +1,15 @@
-"""What several folders of tests share: Wine on this host."""
+"""What several folders of tests share: Wine on this host, and a folder for QEMU."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+from harness.ownership import temporary_folder
 from tests.wine import Wine, throwaway_wine
 
 # How long an example takes, or to make one, is the host's business: it may be busy with machines. The same examples
@@ -30,3 +32,14 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
         if found is None:
             pytest.skip("no Wine here")
         yield found
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder that QEMU's own user may enter.
+
+    None of pytest's is one for long: each session that this user begins closes the folder of all sessions again.
+    """
+    with temporary_folder("test", beside=Path("/var/tmp")) as folder:
+        folder.chmod(0o711)
+        yield folder

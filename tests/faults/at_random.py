@@ -40,7 +40,7 @@ def test_blame(scene, driver, probe, stations, witness, trace, number):
             client = probe.tcp_connect("198.51.100.5:80")
             client.send(b"question")
             expect(client.receive(8, exact=True)).equals(b"question")
-            scene.fence(seconds=4)
+            scene.fence(seconds=10)
             expect(witness).some(dst="198.51.100.5", dport=80)
             expect(trace).some(kind="classify", action="permit")
             if not timer.is_alive():

@@ -1,9 +1,10 @@
 """A ground of its own for faults: mounts that no other process sees, with a small disk for overlays and a libvirt.
 
-    unshare --mount --propagation private python -m tests.faults.ground FOLDER wfp-hil run ...
+    unshare --mount --propagation private python -m tests.faults.ground FOLDER SECONDS wfp-hil run ...
 
-runs the command there, then `wfp-hil clean`, and writes what was left into FOLDER/left.json. Nobody else's machines are
-within reach: the daemon that this libvirt talks to was started here, and serves nobody else.
+runs the command there for so long at most, then `wfp-hil clean`, and writes what was left into FOLDER/left.json. FOLDER
+is one that QEMU's own user may enter. Nobody else's machines are within reach: the daemon that this libvirt talks to
+was started here, and serves nobody else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from harness.process import Completed, run
 from harness.waiting import Deadline, wait_for
 
 DISK_MB = 1500
-_RUN_SECONDS = 800
 _HIDDEN = ("/run", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu")
 WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 
@@ -32,23 +32,20 @@ def is_private() -> bool:
     return "\nwfp-hil-faults /run tmpfs" in Path("/proc/self/mounts").read_text()
 
 
-def run_there(folder: Path, *words: str | Path) -> tuple[Completed, dict[str, list[str]]]:
+def run_there(folder: Path, *words: str | Path, seconds: float = 800) -> tuple[Completed, dict[str, list[str]]]:
     """Run a command on a ground of its own; what it printed, and what was left."""
-    argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.faults.ground", folder]
+    argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.faults.ground"]
     root = Path(__file__).parents[2]
-    done = run([*argv, *words], cwd=root, deadline=Deadline(_RUN_SECONDS + 60), check=False)
+    done = run([*argv, folder, str(seconds), *words], cwd=root, deadline=Deadline(seconds + 60), check=False)
     left = folder / "left.json"
     return done, json.loads(left.read_text()) if left.is_file() else {}
 
 
-def main(folder: Path, words: list[str]) -> int:
+def main(folder: Path, seconds: float, words: list[str]) -> int:
     """What happens inside."""
     usual = cache_root()
     own = folder / "cache"
     own.mkdir(mode=0o711)
-    for place in (folder, *folder.parents):
-        if place.stat().st_uid == os.geteuid() and not place.stat().st_mode & 0o001:
-            place.chmod(place.stat().st_mode | 0o011)  # QEMU runs as another user, who has to pass
     for part in ("images", "bases", "booted", "media"):
         (own / part).symlink_to(usual / part)
     (own / "state").mkdir()
@@ -59,7 +56,7 @@ def main(folder: Path, words: list[str]) -> int:
     os.environ |= {"WFP_HIL_CACHE": str(own), "PYTHONPATH": str(Path(__file__).parents[2])}
     os.environ.pop("WFP_HIL_LIBVIRT_URI", None)
     try:
-        done = run(words, deadline=Deadline(_RUN_SECONDS), check=False)
+        done = run(words, deadline=Deadline(seconds), check=False)
         print(done.stdout, done.stderr, flush=True)
         cleaned = run([WFP_HIL, "clean"], deadline=Deadline(60), check=False)
         connection = connect()
@@ -85,4 +82,4 @@ def _end(record: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))

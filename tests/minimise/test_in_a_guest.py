@@ -49,42 +49,35 @@ def options(out: Path, driver: Path | None) -> RunOptions:
     return RunOptions(guest="reference", driver=driver, nic=None, fresh="test", reuse_boot=True, out=out)
 
 
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that QEMU's own user may enter."""
-    folder = tmp_path_factory.mktemp("ground")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
-    return folder
-
-
-def test_a_planted_fault_is_minimised_written_down_and_bisected(ground: Path) -> None:
+def test_a_planted_fault_is_minimised_written_down_and_bisected(open_folder: Path) -> None:
     """Fewer than ten packets, a scenario that crashes by itself, and the first bad one of sixteen builds."""
     capture = field_capture(connections=120, culprit=72)  # benchmarks/minimise.py tells how long it takes
     assert len(capture) > 3000
     wish = Wish(criterion=parse_criterion("crash and code == 0x139"), settings=Settings(), repeat=1, votes=1)
-    bad = build_series(ground / "drivers")[FIRST_BAD - 1]
+    bad = build_series(open_folder / "drivers")[FIRST_BAD - 1]
 
-    found = minimise_on_guests(capture, ground / "field.pcapng", options(ground / "out", bad), wish, Silent())
+    found = minimise_on_guests(capture, open_folder / "field.pcapng", options(open_folder / "out", bad), wish, Silent())
 
     assert len(found.capture) < 10
     assert found.confirmed == "3 of 3 attempts"
     assert found.verdict.crash is not None
     assert found.verdict.crash.symbol == "release_ledger"
-    assert (ground / "out" / CAPTURE).is_file()
+    assert (open_folder / "out" / CAPTURE).is_file()
 
     done = run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--driver", bad, "--out", ground / "run", "--machines", "1",
-         ground / "out" / SCENARIO],
+        [Path(sys.executable).parent / "wfp-hil", "run", "--driver", bad, "--out", open_folder / "run",
+         "--machines", "1", open_folder / "out" / SCENARIO],
         cwd=ROOT, env=dict(os.environ), deadline=Deadline(600), check=False,
     )  # fmt: skip
-    records = [json.loads(line) for line in (ground / "run" / "results.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (open_folder / "run" / "results.jsonl").read_text().splitlines()]
     results = [record for record in records if record["record"] == "result"]
     assert [result["outcome"] for result in results] == ["CRASH"], results
     assert "release_ledger" in results[0]["message"]
     assert done.exit_code == 1
 
-    finding = bisect_on_guests(found.capture, find_builds(ground / "drivers"), options(ground / "bisect", None), wish)
+    finding = bisect_on_guests(
+        found.capture, find_builds(open_folder / "drivers"), options(open_folder / "bisect", None), wish
+    )
     assert [one.order for one in finding.skipped] == [f"version 0.1.{REFUSING}.0"]
     assert finding.last_good.order == f"version 0.1.{FIRST_BAD - 1}.0"
     assert [one.order for one in finding.suspects] == [f"version 0.1.{FIRST_BAD}.0"]
