@@ -21,6 +21,7 @@ from harness.history.record import Past
 from harness.history.schema import SETTING, VERSION, bring_up
 from harness.report import Outcome, read_results
 from harness.report.circumstances import NAMES
+from harness.waiting import Deadline, wait_for
 
 OFF = "off"
 _BUSY_SECONDS = 60.0
@@ -123,7 +124,7 @@ class HistoryStore:
         return int(self._connection.execute("SELECT count(*) FROM run").fetchone()[0])
 
     def _prepare(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         with self._transaction() as connection:
             version = bring_up(connection)
             if version > VERSION:
@@ -132,6 +133,24 @@ class HistoryStore:
                     hint="A newer wfp-hil has written it. Use that one, or give another file with --history.",
                 )
         self._connection.execute("PRAGMA foreign_keys = ON")
+
+    def _write_ahead(self) -> None:
+        """Have readers and a writer side by side, which the file itself remembers.
+
+        SQLite waits for nobody in this one statement: of two that make the file at once, one would be refused.
+        """
+        deadline = Deadline(_BUSY_SECONDS)
+
+        def switch() -> bool | None:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or deadline.expired:
+                    raise
+                return None
+            return True
+
+        wait_for(switch, deadline, "another one to let go of the history")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from harness.cli.app import app
 from harness.errors import HostError, UsageError
 from harness.history import HistoryStore, Record, gather, history_path
+from harness.history import store as store_module
 from harness.history.record import recent
 
 SCENARIO = "scenarios/redirect/test_redirect.py::test_it[ipv4]"
@@ -247,6 +248,25 @@ def test_runs_that_end_at_once_all_get_in(tmp_path: Path, write_run: WriteRun) -
     with HistoryStore(path) as store:
         assert store.runs() == 25
         assert len(list(store.pasts())) == 49
+
+
+def test_a_new_file_is_waited_for_while_another_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "history.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    looks: list[bool | None] = []
+
+    def wait_for(check: Callable[[], bool | None], *_: object) -> None:
+        looks.append(check())
+        other.execute("COMMIT")
+        looks.append(check())
+
+    monkeypatch.setattr(store_module, "wait_for", wait_for)
+    with HistoryStore(path) as store:
+        assert store.runs() == 0
+
+    other.close()
+    assert looks == [None, True]
 
 
 def test_a_newer_file_is_left_alone(store: HistoryStore) -> None:
