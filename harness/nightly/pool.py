@@ -125,13 +125,13 @@ class Pool:
     def _take(self, run: CellRun) -> None:
         run.join()
         run.progress.refresh()
-        self._running.remove(run)
         state = self._state.cell(run.cell.id)
         state.seconds = round(time.monotonic() - self._began[run.cell.id], 1)
         state.exit_code, state.reason = run.exit_code, run.reason
         if run.exit_code == 0 and not run.progress.done:  # by --help among its words, say: that is no pass
             state.exit_code, state.reason = _USAGE, "It ended with 0, and has run no scenario."
         state.stage = "waiting" if run.exit_code is None else "finished"
+        self._running.remove(run)
         write_state(self._folder, self._state)
         self._view.end(run, state)
 
@@ -145,5 +145,5 @@ class Pool:
                 each.interrupt()
             if self._running:
                 self._view.stop(self._running)
-            while self._running:
-                self._take(self._ended.get())
+            for each in list(self._running):  # which of them said so already, an interrupt may have made us forget
+                self._take(each)

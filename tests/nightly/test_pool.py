@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.nightly import cell_run
 from harness.nightly.budget import Cost
 from harness.nightly.cells import Cell
 from harness.nightly.estimate import Expected, whole_seconds
@@ -105,11 +106,13 @@ def test_no_more_run_at_once_than_the_budget_has_room_for(
     pool, state, view = night(cells("wait", "wait", "wait"), budget=budget)
     runner = threading.Thread(target=pool.run)
     runner.start()
-    wait_for(lambda: len(list(tmp_path.rglob("waits"))) == at_once or None, Deadline(60), "cells to wait")
+    wait_for(
+        lambda: len(list(tmp_path.rglob("waits"))) == len(view.begun) == at_once or None, Deadline(60), "cells to wait"
+    )
     running = [each.id for each in state.cells if each.stage == "running"]
+    pool._waiting.clear()  # before there is room for another
     for each in list(pool._running):
         each.interrupt()
-    pool._waiting.clear()
     runner.join(60)
 
     assert len(running) == at_once
@@ -135,9 +138,11 @@ def test_interrupted_every_run_clears_up_and_the_next_time_goes_on(
         wait_for(lambda: state.cells[0].stage == "finished" or None, Deadline(60), "the cell that passes")
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         pool.run()
+    interrupting.join(20)
 
     assert list(tmp_path.rglob("cleared-up"))
     assert view.stopped == ["cell1"]  # a person is told what is waited for
@@ -152,13 +157,44 @@ def test_interrupted_every_run_clears_up_and_the_next_time_goes_on(
     assert exit_code(state) == 0
 
 
+def test_an_interrupt_that_comes_while_an_end_is_noted_ends_the_night(night, cells: Cells, monkeypatch) -> None:
+    joined: list[cell_run.CellRun] = []
+    join = cell_run.CellRun.join
+
+    def interrupted(run: cell_run.CellRun) -> None:
+        joined.append(run)
+        if len(joined) == 1:
+            raise KeyboardInterrupt
+        join(run)
+
+    monkeypatch.setattr(cell_run.CellRun, "join", interrupted)
+    pool, state, _ = night(cells("pass"))
+    with pytest.raises(KeyboardInterrupt):
+        pool.run()
+
+    assert (state.cells[0].stage, state.cells[0].exit_code) == ("finished", 0)
+
+
 @pytest.mark.parametrize("of_a_shell", [signal.default_int_handler, signal.SIG_IGN], ids=["front", "background"])
-def test_one_that_takes_too_long_is_stopped_and_lost(night, cells: Cells, tmp_path: Path, of_a_shell) -> None:
+def test_one_that_takes_too_long_is_stopped_and_lost(
+    night, cells: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_a_shell
+) -> None:
     """It clears up, also where a shell has started the night in the background, deaf to Ctrl-C and all below it."""
+
+    class UntilItWaits(Deadline):
+        """A cell's time is up once it has come to where it waits, however long that took."""
+
+        @property
+        def expired(self) -> bool:
+            return any(tmp_path.rglob("waits"))
+
+    given: list[float] = []
+    monkeypatch.setattr(cell_run, "Deadline", lambda seconds: given.append(seconds) or UntilItWaits(60))
     signal.signal(signal.SIGINT, of_a_shell)
     pool, state, _ = night(cells("wait"), minutes=0.1)
     pool.run()
 
+    assert given == [6.0]
     assert state.cells[0].exit_code == 3
     assert "did not end within 0.1 minutes" in state.cells[0].reason
     assert state.cells[0].stage == "finished"
