@@ -106,6 +106,9 @@ class Player:
         """
         for trouble in self._guest.load(self._plan.script.encode()):
             self._departures.tell(f"The guest could not prepare its side: {trouble.text}")
+        for of in self._plan.conversations:  # the guest may be quicker than we are with what it begins
+            if isinstance(of, TcpPlan) and (TCP, of.guest[1], *of.peer) not in self._peers:
+                self._peer(of)
         with self._stations.playing(self._plan.hosts, self._receive) as self._macs:
             self._guest.start(keep_time=self._timing is Timing.CAPTURE)
             self._started = time.monotonic()

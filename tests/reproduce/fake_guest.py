@@ -42,6 +42,7 @@ class FakeGuest:
     number: int = 0
     waits: int | None = None
     done: bool = False
+    over: bool = False
 
     def __post_init__(self) -> None:
         self.hosts = Stations(self.link, guest_mac="02:00:c0:00:02:01", gateway=self.address, gateway6=self.address6)
@@ -89,6 +90,13 @@ class FakeGuest:
                 received[number] = (len(data), zlib.crc32(data))
         return GuestResult(received, ())
 
+    def close(self) -> None:
+        """End it, wherever its script stands."""
+        self.over = True
+        if self._thread.ident is not None:
+            self._thread.join(20)
+        self.hosts.close()
+
     def _station(self, host: str):  # type: ignore[no-untyped-def]
         return self.hosts.add(str(ip_address(host.strip("[]"))))
 
@@ -97,7 +105,7 @@ class FakeGuest:
 
     def _until(self, number: int, reached: Callable[[], object]) -> None:
         channel = self._channel(str(number))
-        while not channel.skip and not reached():
+        while not (channel.skip or self.over or reached()):
             self.waits = number
             with self._changed:
                 self._changed.wait(0.001)
@@ -107,7 +115,7 @@ class FakeGuest:
         for verb, number, _, channel_number, *words in self.verbs:
             self.number = int(number)
             channel = self._channel(channel_number)
-            if not channel.skip:
+            if not (channel.skip or self.over):
                 with suppress(HarnessError):
                     self._take(verb, int(channel_number), channel, words)
         self.done = True

@@ -13,8 +13,8 @@ from harness.capture import Capture
 from harness.errors import MachineLost
 from harness.link import Direction, MemoryLink
 from harness.link.headers import ACK, FIN, PSH, RST, SYN, IpPacket, TcpSegment, parse_ip, parse_tcp
-from harness.reproduce import Departures, LinkAddresses, Replayed, Settings, replay
-from harness.traffic import Stations
+from harness.reproduce import Departures, LinkAddresses, Replayed, Settings, player, replay
+from harness.traffic import Stations, tcp_buffers
 from harness.traffic.address import pack_address
 from tests.reproduce.fake_guest import FakeGuest
 from tests.reproduce.stories import GUEST, PEER, Story
@@ -23,6 +23,17 @@ ADDRESSES = LinkAddresses(
     pack_address("192.0.2.2"), pack_address("2001:db8::2"),
     (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64")),
 )  # fmt: skip
+PATIENCE = 20.0
+
+
+class Clock:
+    """The player's: a test sets it ahead where nothing will come any more, and a busy host has all the time else."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 @dataclass
@@ -33,12 +44,22 @@ class Stage:
     stations: Stations
     guest: FakeGuest
     packets: list[tuple[Direction, IpPacket]]
+    clock: Clock
 
-    def play(self, capture: Capture, **settings: object) -> Replayed:
+    def play(self, capture: Capture, check: Callable[[], None] | None = None, **settings: object) -> Replayed:
         return replay(
             capture, link=self.link, stations=self.stations, guest=self.guest, addresses=ADDRESSES,
-            settings=Settings(**{"guest_addresses": (GUEST,), "patience": 20.0} | settings),
+            settings=Settings(**{"guest_addresses": (GUEST,), "patience": PATIENCE} | settings), check=check,
         )  # fmt: skip
+
+    def run_out_where(self, lost: list[bytes], channel: int) -> Callable[[], None]:
+        """What to look at while the player waits: its patience is over once the guest waits there for what was lost."""
+
+        def look() -> None:
+            if lost and self.guest.waits == channel and not self.guest.channels[channel].skip:
+                self.clock.ahead += PATIENCE
+
+        return look
 
     def segments(self, direction: Direction = Direction.TO_GUEST) -> list[TcpSegment]:
         found = [parse_tcp(packet) for way, packet in self.packets if way is direction]
@@ -46,7 +67,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    # The guest sends nothing twice, however late it is acknowledged: what a test sees of it is what its script says.
+    for name in ("_FIRST_RTO", "_MIN_RTO", "_MAX_RTO"):
+        monkeypatch.setattr(tcp_buffers, name, 120.0)
+    clock = Clock()
+    monkeypatch.setattr(player, "time", clock)
     ours, theirs = MemoryLink.pair()
     packets: list[tuple[Direction, IpPacket]] = []
 
@@ -58,8 +84,8 @@ def stage() -> Iterator[Stage]:
     ours.subscribe(watch)
     guest = FakeGuest(theirs)
     with Stations(ours) as stations:
-        yield Stage(ours, stations, guest, packets)
-        guest.hosts.close()
+        yield Stage(ours, stations, guest, packets, clock)
+        guest.close()
     for end in (ours, theirs):
         end.close()
         assert end.failure is None
@@ -270,13 +296,17 @@ def test_what_the_guest_does_not_do_is_given_up_once_and_the_rest_goes_on(stage:
     story.tcp((GUEST, 40000), (PEER, 81)).open().say(b"never").answer(b"never").close()
     story.tcp((GUEST, 40001), (PEER, 80)).open().say(b"q").answer(b"a").close()
 
+    lost: list[bytes] = []
+
     def drop(frame: bytes) -> Iterator[bytes]:
         packet = parse_ip(frame)
         if packet is None or packet.ports[1] != 81:
             yield frame
+        else:
+            lost.append(frame)
 
     stage.guest.link.misbehaviour = drop
-    replayed = stage.play(story.capture(), patience=0.3)
+    replayed = stage.play(story.capture(), stage.run_out_where(lost, 0))
     assert replayed.figures.given_up == 1
     assert texts(replayed) == [
         "Packet 1: The guest did not open the connection: the rest of tcp 10.0.0.5:40000 > 198.51.100.7:81 is left out."
@@ -290,8 +320,16 @@ def test_the_conversation_that_the_guest_stands_at_is_the_one_that_is_given_up(s
     first = story.tcp((PEER, 50000), (GUEST, 8080)).open()
     first.segment(True, ACK | PSH, b"swallowed")
     story.tcp((GUEST, 40001), (PEER, 80)).open().say(b"q").answer(b"a").close()
-    stage.link.misbehaviour = lambda frame: () if b"swallowed" in frame else (frame,)
-    replayed = stage.play(story.capture(), patience=0.3)
+    lost: list[bytes] = []
+
+    def swallow(frame: bytes) -> Iterator[bytes]:
+        if b"swallowed" in frame:
+            lost.append(frame)
+        else:
+            yield frame
+
+    stage.link.misbehaviour = swallow
+    replayed = stage.play(story.capture(), stage.run_out_where(lost, 0))
     assert [text for text in texts(replayed) if "left out" in text] == [
         (
             "Packet 5: What came before it did not reach the guest's application: "
@@ -329,16 +367,20 @@ def test_a_guest_that_is_gone_ends_the_replay_at_once(stage: Stage) -> None:
 def test_lost_data_are_sent_again(stage: Stage) -> None:
     story = Story()
     story.tcp((PEER, 50000), (GUEST, 8080)).open().say(b"once lost").answer(b"ok").close()
-    losses = []
+    lost: list[bytes] = []
 
     def lose_once(frame: bytes) -> Iterator[bytes]:
-        if b"once lost" in frame and not losses:
-            losses.append(frame)
+        if b"once lost" in frame and not lost:
+            lost.append(frame)
         else:
             yield frame
 
+    def look() -> None:
+        if lost and not stage.clock.ahead:
+            stage.clock.ahead = PATIENCE / 3  # when they are sent again
+
     stage.link.misbehaviour = lose_once
-    assert texts(stage.play(story.capture(), patience=0.5)) == []
+    assert texts(stage.play(story.capture(), look)) == []
 
 
 def test_other_bytes_from_the_guest_are_told(stage: Stage) -> None:
