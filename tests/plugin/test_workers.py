@@ -135,17 +135,20 @@ def test_workers_end_with_the_leader(pytester: pytest.Pytester, number: int, cle
     pytester.makeconftest(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n{CONFTEST}")
     told = pytester.path / "told"
     os.mkfifo(told)
-    body = FOUR.format(act=f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ') and __import__('signal').pause()")
-    pytester.makepyfile(body.replace("range(4)", "range(2)"))
+    # signal.pause() would sleep on where the interrupt comes just before it.
+    act = f"Path({str(told)!r}).write_text(f'{{os.getpid()}} '); wait_for(lambda: None, Deadline(100), 'an interrupt')"
+    head = "from pathlib import Path\nfrom harness.waiting import Deadline, wait_for"
+    pytester.makepyfile(head + FOUR.format(act=act).replace("range(4)", "range(2)"))
     reading, writing = os.pipe()
     arguments = ["-n", "2", "--dist", "load", "--out", "results", "-p", "no:cacheprovider"]
     program = "import pytest, signal, sys; signal.signal(2, signal.default_int_handler); pytest.main(sys.argv[1:])"
     words = [sys.executable, "-c", program, *arguments]
     leader = subprocess.Popen(words, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(writing)
-    pids: set[str] = set()
-    while len(pids) < 2:
-        pids |= set(told.read_text().split())
+    with told.open("r+b", buffering=0) as pids:  # never without a reader or a writer, which would lose what is in it
+        said = b""
+        while len(said.split(b" ")) < 3:
+            said += pids.read(1000)
 
     os.kill(leader.pid, number)
     leader.wait(timeout=60)
