@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ET
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from harness import steps
 from harness.errors import (
     DriverStartError,
     ExpectationFailed,
@@ -153,7 +156,9 @@ def test_folders_are_named_after_the_scenario(scenario: str, name: str) -> None:
     assert slug(scenario) == name
 
 
-def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
+def test_the_view_tells_steps_before_and_results_during_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()
+    monkeypatch.setattr(steps, "time", SimpleNamespace(monotonic=lambda: next(seconds) / 2))
     text = io.StringIO()
     view = LiveView(Console(file=text, width=200))
     unsubscribe = subscribe(view.step)
@@ -168,8 +173,8 @@ def test_the_view_tells_steps_before_and_results_during_the_run() -> None:
     unsubscribe()
 
     said = text.getvalue()
-    assert "boot the guest: 0.0 s" in said
-    assert "prepare guest 'reference': 0.0 s" in said
+    assert "boot the guest: 1.5 s" in said
+    assert "prepare guest 'reference': 2.5 s" in said
     assert "inner step" not in said
     assert "fence" not in said
     assert "FAIL   0.75 s  Title." in said
