@@ -202,7 +202,10 @@ def browse(page: Path, place: str, *options: str) -> str:
     return re.sub(r"<script>.*?</script>", "", done.stdout, flags=re.DOTALL)
 
 
-in_a_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="Ubuntu has no package of Chromium")
+def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that starts Chromium, some times one after the other: each has the time that `browse` gives it."""
+    there = pytest.mark.skipif(shutil.which("chromium") is None, reason="Ubuntu has no package of Chromium")
+    return pytest.mark.timeout(900)(there(test))
 
 
 @in_a_browser
