@@ -14,8 +14,9 @@ from enum import Enum, auto
 from harness.waiting import Deadline
 
 _LOOK_SECONDS = 1.0
-# Until pytest-xdist has begun another worker in the place of one that died, which it does some times, but not always.
-_REPLACED_SECONDS = 10.0
+# Until pytest-xdist has begun another worker in the place of one that died, which it does some times, but not always:
+# that is the start of a program, on a host that may be busy with machines.
+_REPLACED_SECONDS = 30.0
 
 
 class _Is(Enum):

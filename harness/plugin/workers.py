@@ -23,7 +23,7 @@ from harness.report import Attempt, Outcome
 from harness.steps import StepEvent
 from harness.waiting import Deadline
 
-_LAST_WORDS_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 60.0  # of processes that have ended: it takes as long as a busy host needs to read them
 _CLEAR_UP_SECONDS = 60.0
 _LAST = "last"
 _ENDED = "The process of the harness that ran it ended in the middle, which says nothing about the driver."
