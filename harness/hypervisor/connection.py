@@ -12,12 +12,15 @@ from pathlib import Path
 import libvirt
 
 from harness import process, steps
-from harness.errors import HostError, MachineError, UsageError
+from harness.errors import DeadlineExpired, HostError, MachineError, UsageError
 from harness.waiting import Deadline, wait_for
 
 # A daemon that says nothing for a minute is gone; a busy host may well hold one up for some seconds.
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 10, 6
 _RESTART_SECONDS = 60.0  # it asks QEMU what it can do, which takes a busy host its time
+
+_DAEMONS = (("virtlogd", Path("/run/virtlogd.pid")), ("libvirtd", Path("/run/libvirtd.pid")))
+_OTHERS_SECONDS = 20.0  # within which a daemon that somebody else is just starting has written down its number
 
 _answered: set[str] = set()  # daemons that this process has talked to: one that is silent now may be starting anew
 _event_loop_lock = threading.Lock()  # guards _event_loop
@@ -61,12 +64,15 @@ def connect(uri: str | None = None, *, deadline: Deadline | None = None) -> libv
 
 def start_daemons() -> None:
     """Start virtlogd and libvirtd, for a host without systemd; harmless for those which run already."""
-    for name, pid_file in (("virtlogd", "/run/virtlogd.pid"), ("libvirtd", "/run/libvirtd.pid")):
+    for name, pid_file in _DAEMONS:
         tool = process.find_tool(name)
         if tool is None:
             raise HostError(f"The program '{name}' is not installed.", hint="'make setup' installs all that is needed.")
-        if not _runs(Path(pid_file), name):
-            process.run([tool, "-d"], deadline=Deadline(20), lasting=True)
+        if _runs(pid_file, name):
+            continue
+        done = process.run([tool, "-d"], deadline=Deadline(20), lasting=True, check=False)
+        if done.exit_code != 0 and not _is_started_by_others(pid_file, name):
+            raise HostError(f"'{tool} -d' ended with exit code {done.exit_code}: {done.stderr.strip()[-2000:]}")
 
 
 def give_kvm_its_group(node: Path = Path("/dev/kvm"), udev: Path = Path("/run/udev/control")) -> None:
@@ -196,6 +202,14 @@ def _runs(pid_file: Path, name: str) -> bool:
         pid = int(pid_file.read_text())
         return name in Path(f"/proc/{pid}/cmdline").read_text()  # empty of one that ended and was not waited for
     except (OSError, ValueError):
+        return False
+
+
+def _is_started_by_others(pid_file: Path, name: str) -> bool:
+    """Of processes that start a daemon at the same time, all but one are refused."""
+    try:
+        return wait_for(lambda: _runs(pid_file, name) or None, Deadline(_OTHERS_SECONDS), f"'{name}' of somebody else")
+    except DeadlineExpired:
         return False
 
 

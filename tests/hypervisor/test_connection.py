@@ -165,6 +165,37 @@ def test_the_kvm_node_gets_udevs_mode_only_where_no_udev_runs(tmp_path, monkeypa
     assert owners == ([(0, 107)] if owned_by_root else [])
 
 
+@pytest.fixture
+def one_daemon(monkeypatch, tmp_path):
+    """The daemon 'libvirtd', which does not run; `start` is what starting it does."""
+    record = tmp_path / "libvirtd.pid"
+    monkeypatch.setattr(connection, "_DAEMONS", (("libvirtd", record),))
+    monkeypatch.setattr(connection, "_runs", lambda pid_file, name: pid_file.exists())
+    monkeypatch.setattr(connection.process, "find_tool", Path)
+
+    def start(code, *, begun_by_others):
+        def run(argv, **_):
+            if begun_by_others:
+                record.touch()
+            return connection.process.Completed(argv=argv, exit_code=code, stdout="", stderr="locked", duration=0)
+
+        monkeypatch.setattr(connection.process, "run", run)
+        connection.start_daemons()
+
+    return start
+
+
+def test_a_daemon_that_somebody_else_starts_at_the_same_time_is_started(one_daemon):
+    one_daemon(1, begun_by_others=True)
+
+
+def test_a_daemon_that_does_not_start_is_a_host_error(one_daemon, monkeypatch):
+    monkeypatch.setattr(connection, "_OTHERS_SECONDS", 0.1)
+
+    with pytest.raises(HostError, match="'libvirtd -d' ended with exit code 1: locked"):
+        one_daemon(1, begun_by_others=False)
+
+
 def test_a_daemon_that_has_ended_and_was_not_waited_for_does_not_run(tmp_path):
     pipe = subprocess.PIPE
     child = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()", "libvirtd"], stdin=pipe, stdout=pipe)
