@@ -36,7 +36,7 @@ class Wire:
 
     def from_guest(self, *sent: bytes) -> None:
         self.guest.send_all(sent)
-        self.link.settle(Deadline(10))
+        self.link.settle(Deadline(30))
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_question_is_seen_before_its_answer(tmp_path: Path) -> None:
     first.subscribe(lambda direction, frame, when: first.post(REPLY), Direction.FROM_GUEST)
     with first, second, Witness(first, tmp_path / "frames.pcapng") as witness:
         second.send(SYN)
-        first.settle(Deadline(10))
+        first.settle(Deadline(30))
         assert [frame.raw for frame in witness.frames()] == [SYN, REPLY]
 
 

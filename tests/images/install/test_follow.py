@@ -77,7 +77,7 @@ class FakeMachine:
 def follow(tmp_path):
     def follow(*script, times=PATIENT, names=("setup-started", "specialize", "ready"), reached=(), press=60, **keep):
         machine = FakeMachine(tmp_path, list(script))
-        progress = Progress(dict.fromkeys(names, times), 1, reached)
+        progress = Progress(times if isinstance(times, dict) else dict.fromkeys(names, times), 1, reached)
         return machine, Follower(machine, progress, evidence=tmp_path / "evidence", press_seconds=press, **keep)
 
     return follow
@@ -151,7 +151,8 @@ def test_what_a_guest_that_stands_still_wrote_before_counts(follow):
 
 def test_a_stage_that_does_not_come_ends_with_screen_serial_log_and_cause(follow, tmp_path):
     _, follower = follow(
-        "\x1b[2J\x1b[01;01Hbooting\x1b[?25h\nwfp-hil: stage setup-started\nstill copying\n", times=SHORT
+        "\x1b[2J\x1b[01;01Hbooting\x1b[?25h\nwfp-hil: stage setup-started\nstill copying\n",
+        times={"setup-started": PATIENT, "specialize": SHORT, "ready": PATIENT},
     )
 
     with pytest.raises(ImageBuildError) as caught:
