@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def find(connection: libvirt.virConnect, *, root: Path | None = None, temporary:
         if owner is None or not owner.is_alive():
             found.append(Leftover("state", str(folder), state.remove))
     for place in [temporary] if temporary is not None else _temporary_places():
-        found += [Leftover("temporary", str(each), partial(shutil.rmtree, each)) for each in abandoned_folders(place)]
+        found += [Leftover("temporary", str(each), partial(_remove_folder, each)) for each in abandoned_folders(place)]
     return found
 
 
@@ -107,6 +108,12 @@ def _owner_of(domain: libvirt.virDomain) -> Owner | None:
 
 def _is_alive(owner: Owner | None) -> bool:
     return owner is not None and owner.is_alive()
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(FileNotFoundError):  # it is gone, or another run takes it away at the same time
+        shutil.rmtree(folder)
 
 
 def _remove_domain(domain: libvirt.virDomain) -> None:

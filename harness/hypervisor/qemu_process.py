@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from harness.hypervisor.state import DOMAIN_PREFIX
@@ -52,7 +53,8 @@ def end_process(pid: int, name: str) -> None:
     """End the QEMU of a domain, if that process still is it. Raises DeadlineExpired when it does not go."""
     if domain_of(pid) != name:
         return  # it ended, and another program may have its number now
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it ended by itself since
+        os.kill(pid, signal.SIGKILL)
     wait_for(lambda: True if domain_of(pid) is None else None, Deadline(_END_SECONDS), f"QEMU with pid {pid} to end")
 
 

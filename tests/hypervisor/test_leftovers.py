@@ -8,12 +8,13 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import libvirt
 import pytest
 
 from harness.errors import HostError
-from harness.hypervisor import leftovers
+from harness.hypervisor import leftovers, qemu_process
 from harness.hypervisor.connection import connect
 from harness.hypervisor.state import MachineState
 from harness.ownership import OWNER_NAMESPACE, Owner, host_boot, temporary_folder
@@ -112,6 +113,19 @@ def test_an_orphaned_qemu_is_ended_and_a_program_that_only_looks_like_it_is_not(
         for process in (orphan, other):
             process.kill()
             process.communicate()
+
+
+def test_what_is_gone_when_its_turn_comes_is_no_trouble(connection, tmp_path, ended, monkeypatch):
+    """It ended by itself, or another run clears up at the same time."""
+    (tmp_path / f"wfp-hil-probe-{ended.mark}-x").mkdir()
+    (folder,) = (leftover for leftover in find(connection, tmp_path) if leftover.kind == "temporary")
+    folder.remove()
+    folder.remove()
+
+    looks = iter(["wfp-hil-9-orphan", None])
+    monkeypatch.setattr(qemu_process, "domain_of", lambda pid: next(looks))
+    monkeypatch.setattr(os, "kill", Mock(side_effect=ProcessLookupError))
+    qemu_process.end_process(ended.pid, "wfp-hil-9-orphan")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import winrm
 
 from harness.images.secrets import make_secrets
 from harness.waiting import Deadline, wait_for
+from tests.building import build
 from tests.wine import WINE_LIBRARIES
 
 SOURCE = Path(__file__).resolve().parents[2] / "vm-images" / "reference" / "winrm"
@@ -84,7 +85,7 @@ def windows_endpoint(tmp_path_factory: pytest.TempPathFactory, wine: Any) -> Ite
     """The endpoint in front of Wine on this host."""
     if shutil.which("x86_64-w64-mingw32-gcc") is None:
         pytest.skip("no mingw-w64 here")
-    subprocess.run(["make", "-s", "-C", SOURCE], check=True, timeout=100)
+    build(SOURCE)
     prefix = Path(wine.environment["WINEPREFIX"])
     for program in (SOURCE / "build" / "winrshost.exe", WINE_LIBRARIES / "cmd.exe", WINE_LIBRARIES / "chcp.com"):
         shutil.copy(program, prefix / "drive_c" / "windows" / "system32")
