@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Longer than tests without Wine stand between two with it, on a slow host as well.
-_IDLE_SECONDS = 3600
+_IDLE_SECONDS = 300
 # To start Wine takes 2 s on a quiet host.
 _START_SECONDS = 100
 # Where Debian keeps Wine's own programs and libraries: Windows finds them by names in a prefix, and this one is empty.
@@ -58,6 +57,10 @@ def throwaway_wine(home: Path) -> Iterator[Wine | None]:
         # stays: it must not be a program whose output a test reads to its end.
         first = [program, WINE_LIBRARIES / "hostname.exe"]
         subprocess.run(first, env=environment, check=True, timeout=_START_SECONDS, **silent)
-        yield Wine(program, environment)
+        # One that waits for words that never come keeps the server for as long as this process lives, however long the
+        # tests without Wine take that stand between two with it.
+        waiting = [program, WINE_LIBRARIES / "cmd.exe"]
+        with subprocess.Popen(waiting, env=environment, **silent | {"stdin": subprocess.PIPE}):
+            yield Wine(program, environment)
     finally:
         subprocess.run([server, "-k"], env=environment, check=False, timeout=_START_SECONDS, **silent)

@@ -300,8 +300,8 @@ def test_no_frame_breaks_the_wire(sent: list[bytes], seed: int) -> None:
 @pytest.fixture
 def peer() -> Iterator[tuple[StreamLink, socket.socket]]:
     with StreamLink.listen() as link, socket.create_connection(("127.0.0.1", link.port)) as peer:
-        link.accept(Deadline(20))
-        peer.settimeout(20)
+        link.accept(Deadline(60))
+        peer.settimeout(60)
         yield link, peer
 
 
@@ -313,7 +313,7 @@ class Told:
         link.observe(lambda way, frame, when, fate: self.frames.append((way, frame, fate)))
 
     def wait(self, count: int) -> list[tuple[Direction, bytes, str]]:
-        return wait_for(lambda: self.frames if len(self.frames) >= count else None, Deadline(20), "frames", 0.001)
+        return wait_for(lambda: self.frames if len(self.frames) >= count else None, Deadline(60), "frames", 0.001)
 
 
 def read(peer: socket.socket, count: int) -> list[bytes]:
@@ -333,7 +333,7 @@ def test_a_stream_link_is_impaired_both_ways_until_it_is_not(peer: tuple[StreamL
     link.send_all([segment(1), b"not tcp"])
     guest.sendall(encode_frame(segment(2)))
     told.wait(4)
-    wait_for(lambda: len(seen) == 3 or None, Deadline(20), "subscribers, whose turn is behind the observers'", 0.001)
+    wait_for(lambda: len(seen) == 3 or None, Deadline(60), "subscribers, whose turn is behind the observers'", 0.001)
     assert link.impair() == {}
     link.send(segment(3))
 
@@ -409,7 +409,7 @@ def test_a_drain_throws_away_what_a_wire_holds(peer: tuple[StreamLink, socket.so
     link.impair(Impairment(hold=9))
     link.send(datagram(1))
 
-    assert link.drain(Deadline(20)) == 1
+    assert link.drain(Deadline(60)) == 1
     link.impair()
     link.send(datagram(2))
     assert read(guest, 1) == [datagram(2)]

@@ -47,7 +47,7 @@ def guest(probe: ProbeClient, tmp_path: Path) -> ProbeGuest:
 def test_a_client_waits_for_its_peer_before_each_step(guest: ProbeGuest) -> None:
     script, answer = Script(), bytes(range(256)) * 300
     with socket.create_server((HERE, 0)) as server:
-        server.settimeout(20)
+        server.settimeout(60)
         channel, local, port = script.channel(), free_port(), server.getsockname()[1]
         script.step("connect", 1, 0, channel, f"{HERE}:{local}", f"{HERE}:{port}")
         script.send("send", 2, 0, channel, b"question")
@@ -59,14 +59,14 @@ def test_a_client_waits_for_its_peer_before_each_step(guest: ProbeGuest) -> None
         guest.start(keep_time=False)
         connection, address = server.accept()
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             assert address[1] == local
             assert connection.recv(100) == b"question"
             connection.sendall(answer)
             assert connection.recv(100) == b"thanks"
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(100) == b""
-        result = guest.result(Deadline(20))
+        result = guest.result(Deadline(60))
     assert result.received == {channel: (len(answer), zlib.crc32(answer))}
     assert result.troubles == ()
 
@@ -83,13 +83,13 @@ def test_a_server_takes_connections_by_their_peers(guest: ProbeGuest) -> None:
     assert guest.load(script.encode()) == ()
     guest.start(keep_time=False)
     # They come in the other order: the script waits for the first, and finds the second among those that wait.
-    clients = [socket.create_connection((HERE, port), 20, source_address=(HERE, peer)) for peer in ports[::-1]]
+    clients = [socket.create_connection((HERE, port), 60, source_address=(HERE, peer)) for peer in ports[::-1]]
     for client in clients:
         client.sendall(b"abc")
     for client, peer in zip(clients, ports[::-1], strict=True):
         with client:
             assert client.recv(100) == b"%d" % peer
-    assert guest.result(Deadline(20)).received == {channel: (3, zlib.crc32(b"abc")) for channel in channels}
+    assert guest.result(Deadline(60)).received == {channel: (3, zlib.crc32(b"abc")) for channel in channels}
 
 
 def test_datagrams_are_counted_for_each_peer(guest: ProbeGuest) -> None:
@@ -101,7 +101,7 @@ def test_datagrams_are_counted_for_each_peer(guest: ProbeGuest) -> None:
     ):
         for each in (one, other):
             each.bind((HERE, 0))
-            each.settimeout(20)
+            each.settimeout(60)
         pairs = [script.pair(opened, f"{HERE}:{each.getsockname()[1]}") for each in (one, other)]
         script.send("sendto", 1, 0, pairs[0], b"hello")
         script.step("heard", 2, 0, pairs[1], 2)
@@ -114,7 +114,7 @@ def test_datagrams_are_counted_for_each_peer(guest: ProbeGuest) -> None:
         for word in (b"22", b"333"):
             other.sendto(word, (HERE, port))
         assert other.recv(100) == b"done"
-        result = guest.result(Deadline(20))
+        result = guest.result(Deadline(60))
     assert result.received == {pairs[0]: (1, zlib.crc32(b"1")), pairs[1]: (2, zlib.crc32(b"22333"))}
 
 
@@ -127,13 +127,13 @@ def test_a_channel_that_is_given_up_holds_nothing_up(guest: ProbeGuest) -> None:
     script.step("accept", 9, 0, other, listener, f"{HERE}:{(source := free_port())}")
     guest.load(script.encode())
     guest.start(keep_time=False)
-    deadline = Deadline(20)
+    deadline = Deadline(60)
     while (standing := guest.standing()).channel != lost:
         assert not deadline.expired, standing
     assert standing.number == 7
     guest.skip(lost)
-    with socket.create_connection((HERE, port), 20, source_address=(HERE, source)):
-        guest.result(Deadline(20))
+    with socket.create_connection((HERE, port), 60, source_address=(HERE, source)):
+        guest.result(Deadline(60))
     assert guest.standing().is_done
 
 
@@ -150,7 +150,7 @@ def test_what_does_not_work_is_told_with_its_packet(guest: ProbeGuest) -> None:
     script.send("send", 5, 0, channel, b"nobody")
     guest.load(script.encode())
     guest.start(keep_time=False)
-    troubles = guest.result(Deadline(20)).troubles
+    troubles = guest.result(Deadline(60)).troubles
     assert [(trouble.number, trouble.text) for trouble in troubles] == [(5, "Connecting ended with error 10061.")]
 
 
@@ -176,4 +176,4 @@ def test_steps_of_anything_do_no_harm(guest: ProbeGuest) -> None:
     script.step("send", 1, 0, 1 << 20, 0, 1)
     guest.load(script.encode())
     guest.start(keep_time=False)
-    assert guest.result(Deadline(20)).received == {}
+    assert guest.result(Deadline(60)).received == {}
