@@ -69,13 +69,13 @@ static void link_sends_to(UINT32 from, UINT32 to, UINT16 port)
     stack_from_link(frame, build(frame, from, port, to, port, IPPROTO_UDP, 0, 0, "who is there"));
 }
 
-static UINT64 flow_sent(UINT16 port, UINT32 to, UINT16 to_port, UINT64 idle_ms)
+static UINT64 flow_sent(UINT16 port, UINT32 to, UINT16 to_port, UINT64 touched_ms)
 {
     struct tuple tuple = {IPPROTO_UDP, address_v4(GUEST), address_v4(to), port, to_port, 0};
     struct flow *flow = flow_find_sent(&tuple);
     UINT64 id = flow ? flow->id : 0;
     if (flow)
-        flow->touched_ms = now_ms() - idle_ms;
+        flow->touched_ms = touched_ms;
     flow_release(flow);
     return id;
 }
@@ -106,11 +106,12 @@ static void test_multicast(void)
     link_sends(FROM, 1900, 7000, IPPROTO_UDP, 0, 0, "I");
     link_sends(SERVER, 1900, 7000, IPPROTO_UDP, 0, 0, "and I");
     EXPECT("what is sent to a group lets anybody answer", behave[0].calls * 8 + (unsigned)(guest_frames - guest), accepts * 8 + 2);
-    flow_sent(7000, ALL_HOSTS, 1900, 3900);
-    flows_tick(NULL);
-    EXPECT("W199 for four seconds", flow_sent(7000, ALL_HOSTS, 1900, 4100) != 0, TRUE);
-    flows_tick(NULL);
-    EXPECT("W199 and no longer", flow_sent(7000, ALL_HOSTS, 1900, 0), 0);
+    UINT64 now = now_ms();
+    flow_sent(7000, ALL_HOSTS, 1900, now - 4000);
+    flows_tick(now, NULL);
+    EXPECT("W199 for four seconds", flow_sent(7000, ALL_HOSTS, 1900, now - 4001) != 0, TRUE);
+    flows_tick(now, NULL);
+    EXPECT("W199 and no longer", flow_sent(7000, ALL_HOSTS, 1900, now), 0);
     link_sends(FROM, 1900, 7000, IPPROTO_UDP, 0, 0, "too late");
     EXPECT("then an answer is asked about", behave[0].calls, accepts + 1);
     over();
@@ -228,10 +229,11 @@ static void test_options(void)
     EXPECT("W220 nor one of multicast", try_option(6503, MULTICAST_STATE, FWP_UINT32, 3), STATUS_OF(STATUS_FWP_OUT_OF_BOUNDS));
     EXPECT("W220 the greatest that is one", try_option(6504, MULTICAST_STATE, FWP_UINT32, 2), 0);
     EXPECT("W220 a lifetime may be any", try_option(6505, UNICAST_LIFETIME, FWP_UINT32, 120), 0);
-    flow_sent(6505, SERVER, 53, 100000);
-    flow_sent(6504, SERVER, 53, 100000);
-    flows_tick(NULL);
-    EXPECT("and lets the flow idle as long", flow_sent(6505, SERVER, 53, 0) && !flow_sent(6504, SERVER, 53, 0), TRUE);
+    UINT64 now = now_ms();
+    flow_sent(6505, SERVER, 53, now - 100000);
+    flow_sent(6504, SERVER, 53, now - 100000);
+    flows_tick(now, NULL);
+    EXPECT("and lets the flow idle as long", flow_sent(6505, SERVER, 53, now) && !flow_sent(6504, SERVER, 53, now), TRUE);
     over();
 }
 

@@ -288,7 +288,7 @@ static DWORD WINAPI resetter(void *seed)
             flows_end_all("all at once");
             break;
         case 1:
-            flows_tick(NULL);
+            flows_tick(now_ms(), NULL);
             break;
         case 2:
         case 3:

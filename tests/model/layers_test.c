@@ -259,14 +259,14 @@ static void test_lives(void)
     behave[0].action = ACTION_PERMIT;
     add_filter(LAYER_OUTBOUND_TRANSPORT_V4, 100, ACTION_CALLOUT_TERMINATING, 1, 1, 0, NULL);
     idle(5400, 50000);
-    flows_tick(NULL);
+    flows_tick(now_ms(), NULL);
     EXPECT("W199 a UDP flow outlives 50 s of silence", is_there(5400), TRUE);
     idle(5400, 61000);
-    flows_tick(NULL);
+    flows_tick(now_ms(), NULL);
     EXPECT("W199 and ends after 60 s", is_there(5400), FALSE);
     idle(5401, 1000);
     FwpsFlowAssociateContext0(behave[0].flow, LAYER_OUTBOUND_TRANSPORT_V4, id, 0x99);
-    flows_tick(gone);
+    flows_tick(now_ms(), gone);
     EXPECT("W199 a flow ends with its socket", is_there(5401), FALSE);
     EXPECT("W195 W199 and its context is deleted", behave[0].deletes << 8 | (unsigned)behave[0].deleted, 1 << 8 | 0x99);
     guest_sends(5402, SERVER, 80, IPPROTO_TCP, 2, 1000, "");
@@ -277,7 +277,7 @@ static void test_lives(void)
     struct flow *flow = flow_find_sent(&tuple);
     if (flow)
         flow->touched_ms = now_ms() - 3600000;
-    flows_tick(NULL);
+    flows_tick(now_ms(), NULL);
     EXPECT("W199 a TCP flow does not end for silence", flow && !flow->ended, TRUE);
     flow_release(flow);
     end();

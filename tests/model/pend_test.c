@@ -313,7 +313,7 @@ static void accept_lives(void)
     struct flow *flow = flow_find_id(behave[0].flow);
     flow->touched_ms -= 1000; /* longer than a flow without a socket lives */
     flow_release(flow);
-    flows_tick(no_endpoint);
+    flows_tick(now_ms(), no_endpoint);
     EXPECT("an accept that is put off is not missed for its socket", flows_count(), flows);
     FwpsCompleteOperation0(told[0].context, NULL);
     over(id, 0);

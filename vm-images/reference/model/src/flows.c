@@ -337,9 +337,8 @@ static BOOL is_stale(const struct flow *flow, UINT64 idle)
 }
 
 /* Ends flows that idled out or whose socket is gone. */
-void flows_tick(BOOL (*endpoint_exists)(const struct flow *))
+void flows_tick(UINT64 now, BOOL (*endpoint_exists)(const struct flow *))
 {
-    UINT64 now = now_ms();
     unsigned count = 0;
     AcquireSRWLockShared(&flow_lock);
     for (struct flow *f = flows; f; f = f->next)

@@ -271,7 +271,7 @@ void flow_release(struct flow *flow);
 void flow_end(struct flow *flow, const char *why);
 void flows_end_of(UINT64 endpoint); /* whatever does not outlive its socket: TCP connections with packets do */
 void flows_end_all(const char *why);
-void flows_tick(BOOL (*endpoint_exists)(const struct flow *));
+void flows_tick(UINT64 now, BOOL (*endpoint_exists)(const struct flow *));
 UINT64 now_ms(void);
 struct flow_context *flow_context_use(struct flow *flow, UINT16 layer, struct callout *callout);
 void flow_context_done(struct flow *flow, struct flow_context *context);

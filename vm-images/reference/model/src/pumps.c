@@ -192,7 +192,7 @@ static DWORD WINAPI tick(void *unused)
         read_at_ms = now_ms();
         for (int i = 0; i < TABLES; i++)
             read_endpoints(&endpoints[i], endpoint_files[i]);
-        flows_tick(endpoint_exists);
+        flows_tick(now_ms(), endpoint_exists);
     }
     return 0;
 }
