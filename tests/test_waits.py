@@ -29,8 +29,10 @@ _BOUNDED_WITHIN = {
     ("harness/minimise/tries.py", "attempt"): "one of as many runners as there are threads that take them",
     ("harness/plugin/trying.py", "_receive"): "an attempt in another process; that one's end closes the line",
     ("harness/nightly/cell_run.py", "join"): "a thread that supervises a run, which has its minutes",
-    ("harness/nightly/pool.py", "_take"): "such a thread, which has said that it is about to end",
-    ("harness/nightly/pool.py", "_all_ended"): "runs that were interrupted, which have a time to clear up",
+    (
+        "harness/nightly/pool.py",
+        "_take",
+    ): "such a thread, which has said that it is about to end, or whose run was interrupted and has a time to clear up",
 }
 # They end at once, whatever their name says.
 _AT_ONCE = {
