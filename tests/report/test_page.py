@@ -193,13 +193,18 @@ def test_what_the_failure_names_is_marked(tmp_path: Path) -> None:
 
 def browse(page: Path, place: str, *options: str) -> str:
     """The document as Chromium has it after the page's script has run."""
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
-         f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", f"{page.as_uri()}{place}"],
-        capture_output=True, text=True, timeout=100, check=True,
-    )  # fmt: skip
-    assert "Content Security Policy" not in done.stderr, done.stderr
-    return re.sub(r"<script>.*?</script>", "", done.stdout, flags=re.DOTALL)
+    # Files, not pipes: what Chromium has started may outlive it, and hold a pipe open.
+    seen, told = page.with_name("seen.html"), page.with_name("chromium.log")
+    with seen.open("wb") as document, told.open("wb") as complaints:
+        done = subprocess.run(
+            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+             f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", f"{page.as_uri()}{place}"],
+            stdin=subprocess.DEVNULL, stdout=document, stderr=complaints, timeout=300, check=False,
+        )  # fmt: skip
+    said = told.read_text(errors="replace")
+    assert done.returncode == 0, said
+    assert "Content Security Policy" not in said, said
+    return re.sub(r"<script>.*?</script>", "", seen.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
