@@ -23,7 +23,8 @@ def connection():
 
 
 @pytest.fixture
-def watch(connection, tmp_path):
+def watch(connection, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.hypervisor.watch.oom_kills", lambda: 0)  # whatever else runs on this host
     serial = SerialLog(tmp_path / "serial.log")
     serial.path.write_text("stage net\nlast words\n")
     made = Watch(connection, "wfp-hil-w", serial)
