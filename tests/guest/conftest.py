@@ -105,7 +105,7 @@ class Server(http.server.ThreadingHTTPServer):
     def stop(self) -> None:
         self.shutdown()
         self.server_close()
-        for command in self.commands.values():
+        for command in list(self.commands.values()):  # a connection that nobody waits for any more may begin one
             command.stop()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
