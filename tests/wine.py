@@ -60,7 +60,10 @@ def throwaway_wine(home: Path) -> Iterator[Wine | None]:
         # One that waits for words that never come keeps the server for as long as this process lives, however long the
         # tests without Wine take that stand between two with it.
         waiting = [program, WINE_LIBRARIES / "cmd.exe"]
-        with subprocess.Popen(waiting, env=environment, **silent | {"stdin": subprocess.PIPE}):
-            yield Wine(program, environment)
+        with subprocess.Popen(waiting, env=environment, **silent | {"stdin": subprocess.PIPE}) as keeper:
+            try:
+                yield Wine(program, environment)
+            finally:
+                keeper.kill()
     finally:
         subprocess.run([server, "-k"], env=environment, check=False, timeout=_START_SECONDS, **silent)

@@ -19,7 +19,7 @@ from harness.process import run
 from harness.waiting import Deadline
 
 _PROGRAM = "x86_64-w64-mingw32-addr2line"
-_SECONDS = 20.0
+_SECONDS = 60.0
 _LINE_MAX = 200
 
 
