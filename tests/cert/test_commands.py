@@ -10,7 +10,7 @@ from harness.cli import main
 from harness.cli import run as running
 from harness.config import project_root
 
-pytestmark = pytest.mark.timeout(300)  # each call of the table collects scenarios in a process of its own
+pytestmark = pytest.mark.timeout(600)  # each call of the table collects scenarios in a process of its own
 
 CLEAN = "Filter.Driver.WindowsFilteringPlatform.ArchitecturalDesign.CleanUninstall"
 

@@ -14,6 +14,8 @@ from harness.driver.loader import load_loader_rules
 from harness.errors import DriverPackageError
 from harness.process import run
 
+pytestmark = pytest.mark.timeout(600)  # compilers and signing tools, which share a busy host
+
 INTEGRITY = "Filter.Driver.DeviceGuard.DriverCompatibility"
 QUALITY = "Filter.Driver.Fundamentals.DriverQuality"
 TDI = "Filter.Driver.Security.NoTDIFilterAndLSP"

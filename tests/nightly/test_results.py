@@ -199,6 +199,7 @@ def test_an_interrupted_night_is_no_pass(folders) -> None:
 # ---- nights that are killed, and what is left of them ----
 
 
+@pytest.mark.timeout(600)  # five processes, one after the other
 def test_a_state_is_whole_whenever_its_writer_is_killed(tmp_path: Path) -> None:
     """The writer is killed while it writes as fast as it can; what is there can be read each time."""
     code = (

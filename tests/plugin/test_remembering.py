@@ -119,6 +119,7 @@ def test_every_run_goes_into_the_history(run, pytester: pytest.Pytester) -> None
     assert records["test_passes"].last.driver == "fake.sys"
 
 
+@pytest.mark.timeout(600)  # three processes of pytest, which share a busy host
 def test_workers_share_one_history(run, pytester: pytest.Pytester) -> None:
     result = None
     pytester.makeconftest(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n{CONFTEST}")

@@ -21,6 +21,7 @@ from harness.plugin.workers import Workers
 from harness.report import read_results
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.timeout(600)  # each starts three or four processes of pytest, which share a busy host
 
 CONFTEST = """
 from fake_bench import open_fake
@@ -136,7 +137,7 @@ def test_workers_end_with_the_leader(pytester: pytest.Pytester, number: int, cle
     told = pytester.path / "told"
     os.mkfifo(told)
     # signal.pause() would sleep on where the interrupt comes just before it.
-    act = f"Path({str(told)!r}).write_text(f'{{os.getpid()}} '); wait_for(lambda: None, Deadline(100), 'an interrupt')"
+    act = f"Path({str(told)!r}).write_text(f'{{os.getpid()}} '); wait_for(lambda: None, Deadline(500), 'an interrupt')"
     head = "from pathlib import Path\nfrom harness.waiting import Deadline, wait_for"
     pytester.makepyfile(head + FOUR.format(act=act).replace("range(4)", "range(2)"))
     reading, writing = os.pipe()
@@ -151,7 +152,7 @@ def test_workers_end_with_the_leader(pytester: pytest.Pytester, number: int, cle
             said += pids.read(1000)
 
     os.kill(leader.pid, number)
-    leader.wait(timeout=60)
+    leader.wait(timeout=300)
 
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read() == b""  # returns when nobody holds the other end
