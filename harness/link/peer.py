@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import LinkError
 
 _TABLE = Path("/proc/net/tcp")
+_ESTABLISHED = "01"  # net/tcp_states.h
 
 
 def default_uids() -> frozenset[int]:
@@ -24,7 +25,10 @@ def default_uids() -> frozenset[int]:
 
 
 def find_peer_uid(connection: socket.socket, table: Path = _TABLE) -> int | None:
-    """User id that owns the socket at the other end of an IPv4 loopback connection, or None if it is gone."""
+    """User id that owns the socket at the other end of an IPv4 loopback connection, or None if it is gone.
+
+    A socket that its owner has closed is nobody's: the kernel then prints 0, as if it were root's.
+    """
     try:
         wanted = (_hexadecimal(connection.getpeername()), _hexadecimal(connection.getsockname()))
         lines = table.read_text(encoding="ascii").splitlines()[1:]
@@ -37,7 +41,7 @@ def find_peer_uid(connection: socket.socket, table: Path = _TABLE) -> int | None
     for line in lines:
         words = line.split()
         if (words[1], words[2]) == wanted:
-            return int(words[7])
+            return int(words[7]) if words[3] == _ESTABLISHED else None
     return None
 
 

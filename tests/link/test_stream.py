@@ -97,6 +97,19 @@ def test_the_kernel_names_the_owner_of_the_other_end(peer: socket.socket) -> Non
     assert find_peer_uid(peer) == os.getuid()
 
 
+def test_a_peer_that_has_closed_is_nobody_and_not_root(deadline: Deadline) -> None:
+    with StreamLink.listen(allowed_uids=[0, os.getuid()]) as link:
+        with socket.create_connection(("127.0.0.1", link.port)) as stranger:
+            stranger.sendall(encode_frame(bytes(60)))  # it would be in the buffer, whoever asks who sent it
+
+        with pytest.raises(DeadlineExpired, match="1 connections of other users refused"):
+            link.accept(Deadline(0.2))
+
+        with socket.create_connection(("127.0.0.1", link.port)):
+            link.accept(deadline)
+            assert link.connected
+
+
 def test_a_taken_port_is_named(link: StreamLink) -> None:
     with pytest.raises(LinkError, match=f"cannot listen on 127.0.0.1:{link.port}"):
         StreamLink.listen(port=link.port)
