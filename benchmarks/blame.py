@@ -59,7 +59,7 @@ FAULTS: dict[str, Callable[[Any, StreamLink], None]] = {
     "stopped": lambda machine, _link: _signal(machine, signal.SIGSTOP),
     "destroyed": lambda machine, _link: _domain(machine, "destroy"),
     "suspended": lambda machine, _link: _domain(machine, "suspend"),
-    "link cut": lambda _machine, link: link._connection.shutdown(socket.SHUT_RDWR),
+    "link cut": lambda _machine, link: _cut(link),
 }
 
 
@@ -169,6 +169,13 @@ def _end(machine: Any, link: StreamLink) -> None:
     os.kill(pid, signal.SIGTERM)
     gone = lambda: True if link.lost is not None or domain_of(pid) is None else None  # noqa: E731
     wait_for(gone, Deadline(20), "QEMU to end")
+
+
+def _cut(link: StreamLink) -> None:
+    """And wait until the thread that reads the link has been woken: no scenario fails of a cut before that."""
+    assert link._connection is not None
+    link._connection.shutdown(socket.SHUT_RDWR)
+    wait_for(lambda: link.lost, Deadline(20), "the link to be lost")
 
 
 def _domain(machine: Any, call: str) -> None:
