@@ -16,8 +16,7 @@ from harness.plugin.options import RunOptions
 @contextmanager
 def running_bench(*, cold: bool = False) -> Iterator[GuestBench]:
     """The reference guest with the driver started in it, as scenarios get it."""
-    with temporary_folder("bench") as folder:
-        folder.chmod(0o755)
+    with temporary_folder("bench", passable=True) as folder:
         options = RunOptions(
             guest="reference", driver=None, nic=None, fresh="test", reuse_boot=not cold, out=folder / "out"
         )

@@ -30,9 +30,8 @@ from harness.hypervisor.qemu_process import find_processes
 from harness.images import ensure
 from harness.ownership import OWNER_VARIABLE, Owner
 from harness.waiting import Deadline, wait_for
+from tests.running import ROOT, WFP_HIL
 
-ROOT = Path(__file__).parents[1]
-WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 SCENARIOS = ("scenarios/redirect", "-k", "never_reaches_the_wire or match_no_rule")
 _TOKEN = "WFP_HIL_CHAOS"
 _SECONDS = 600.0

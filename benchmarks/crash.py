@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.bench import load, show
 from harness.ownership import temporary_folder
+from tests.running import ROOT, WFP_HIL, results_of
 
-ROOT = Path(__file__).parents[1]
 _LIMIT = 2.0
 
 
@@ -45,10 +45,9 @@ def main(rounds: int = 1) -> None:
 
 
 def _run(out: Path) -> list[dict[str, Any]]:
-    command = [Path(sys.executable).parent / "wfp-hil", "run", "scenarios/crash", "--out", out]
+    command = [WFP_HIL, "run", "scenarios/crash", "--out", out]
     subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    return [record for record in records if record["record"] == "result"]
+    return results_of(out)
 
 
 def _record(result: dict[str, Any]) -> dict[str, Any]:

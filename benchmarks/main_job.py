@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from pathlib import Path
 
 from benchmarks.bench import load
-from harness import process
 from harness.ownership import temporary_folder
-from harness.waiting import Deadline
+from tests.running import run_scenarios
 
 _SECONDS = 1200.0
 _FEW = 25
@@ -27,16 +23,13 @@ def main() -> None:
 
 def _run(title: str, *words: str) -> list[str]:
     """The scenarios that ran, after a line about how long it took."""
-    with temporary_folder("bench") as folder:
-        folder.chmod(0o755)
+    with temporary_folder("bench", passable=True) as folder:
         out = folder / "out"
         before, began = load(), time.perf_counter()
-        argv = [Path(sys.executable).parent / "wfp-hil", "run", "--guest", "reference", "--out", out, *words]
-        done = process.run(argv, deadline=Deadline(_SECONDS), check=False)
+        done = run_scenarios(out, "--guest", "reference", *words, seconds=_SECONDS)
         took = time.perf_counter() - began
-        records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        results = done.results
         machines = len(list((out / "machines").glob("*"))) or 1
-    results = [record for record in records if record["record"] == "result"]
     passed = sum(record["outcome"] == "PASS" for record in results)
     each = sorted(sum(record["seconds"].values()) for record in results)[: -machines or None]  # without those that boot
     middle = f"{each[len(each) // 2]:.2f}" if each else "-"

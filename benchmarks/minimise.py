@@ -103,8 +103,7 @@ def demonstrate(folder: Path, connections: int) -> None:
 
 def main(connections: int = _CONNECTIONS) -> None:
     """Print the demonstration's figures."""
-    with temporary_folder("bench") as folder:
-        folder.chmod(0o755)
+    with temporary_folder("bench", passable=True) as folder:
         demonstrate(folder, connections)
 
 

@@ -49,8 +49,7 @@ _OPEN_SECONDS = 60.0
 
 def main() -> None:
     """Make such a night in a temporary folder, its page, and open that in Chromium."""
-    with temporary_folder("bench") as folder:
-        folder.chmod(0o755)
+    with temporary_folder("bench", passable=True) as folder:
         before, night = make_night(folder / "1", seed=1), make_night(folder / "2", seed=2)
         parts = parts_of(folder / "2", night)
         took = timed(

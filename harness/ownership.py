@@ -84,9 +84,11 @@ def _started(pid: int) -> int | None:
 
 
 @contextmanager
-def temporary_folder(purpose: str, *, beside: Path | None = None) -> Iterator[Path]:
+def temporary_folder(purpose: str, *, beside: Path | None = None, passable: bool = False) -> Iterator[Path]:
     """A folder for as long as the block takes: among the host's temporary ones, or in `beside`.
 
+    Nobody else sees what is in it; `passable` where QEMU, which may run as another user, is to reach files of known
+    names.
     If this process is killed, it carries the mark by which the next one to work there, or `wfp-hil clean`, knows it.
     """
     if beside is not None:
@@ -94,7 +96,10 @@ def temporary_folder(purpose: str, *, beside: Path | None = None) -> Iterator[Pa
             shutil.rmtree(folder, ignore_errors=True)
     prefix = f"{_PREFIX}{purpose}-{Owner.this_process().mark}-"
     with TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+        folder = Path(name)
+        if passable:
+            folder.chmod(0o711)
+        yield folder
 
 
 def abandoned_folders(parent: Path) -> list[Path]:

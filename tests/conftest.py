@@ -40,6 +40,5 @@ def open_folder() -> Iterator[Path]:
 
     None of pytest's is one for long: each session that this user begins closes the folder of all sessions again.
     """
-    with temporary_folder("test", beside=Path("/var/tmp")) as folder:
-        folder.chmod(0o711)
+    with temporary_folder("test", beside=Path("/var/tmp"), passable=True) as folder:
         yield folder

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +15,8 @@ import pytest
 from harness.hypervisor import connect, leftovers
 from harness.process import run, start
 from harness.waiting import Deadline, wait_for
+from tests.running import ROOT, WFP_HIL, results_of, run_scenarios
 
-ROOT = Path(__file__).parents[1]
-WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 RUN_SECONDS = 500
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
@@ -83,12 +80,6 @@ def make_driver(path: Path, status: int) -> Path:
     return path
 
 
-def results(out: Path) -> list[dict[str, object]]:
-    path = out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [record for record in map(json.loads, lines) if record["record"] == "result"]
-
-
 def nothing_is_left() -> None:
     connection = connect()
     try:
@@ -100,7 +91,7 @@ def nothing_is_left() -> None:
 def run_until_one_passed(process: subprocess.Popen[bytes], out: Path) -> None:
     def one_result() -> bool | None:
         assert process.poll() is None, f"the run ended by itself with {process.returncode}"
-        return True if results(out) else None
+        return True if results_of(out) else None
 
     wait_for(one_result, Deadline(RUN_SECONDS), "the first result", interval=0.1)
 
@@ -127,7 +118,7 @@ def test_an_interrupted_run_keeps_its_results_and_ends_its_machine(tmp_path: Pat
 
     assert code == 130, text[-3000:]
     assert "Traceback" not in text, text[-3000:]
-    assert {record["outcome"] for record in results(out)} == {"PASS"}
+    assert {record["outcome"] for record in results_of(out)} == {"PASS"}
     assert (out / "junit.xml").is_file()
     nothing_is_left()
 
@@ -143,10 +134,10 @@ def test_after_a_killed_run_the_next_one_works_and_clears_up(tmp_path: Path) -> 
         os.kill(process.pid, signal.SIGKILL)
         process.wait(240)
 
-    done = run([WFP_HIL, "run", "--out", out, inside], cwd=ROOT, deadline=Deadline(RUN_SECONDS), check=False)
+    done = run_scenarios(out, inside, seconds=RUN_SECONDS)
 
-    assert done.exit_code == 0, (done.stdout + done.stderr)[-5000:]
-    assert [record["outcome"] for record in results(out)] == ["PASS"] * 4
+    assert done.exit_code == 0, done.text[-5000:]
+    assert [record["outcome"] for record in done.results] == ["PASS"] * 4
     nothing_is_left()
 
 
@@ -167,17 +158,12 @@ def test_clean_takes_away_what_a_killed_run_left(tmp_path: Path) -> None:
 def test_a_driver_that_fails_to_start_ends_with_code_1_and_its_status(tmp_path: Path) -> None:
     driver = make_driver(tmp_path / "failing.sys", 0xC0220009)
 
-    done = run(
-        [WFP_HIL, "run", "--driver", driver, "--out", tmp_path / "out", "scenarios/callout"],
-        cwd=ROOT,
-        deadline=Deadline(RUN_SECONDS),
-        check=False,
-    )
+    done = run_scenarios(tmp_path / "out", "--driver", driver, "scenarios/callout", seconds=RUN_SECONDS)
 
-    said = done.stdout + done.stderr
-    assert done.exit_code == 1, said[-3000:]
-    assert "The driver 'failing' did not start: DriverEntry returned STATUS_FWP_ALREADY_EXISTS (0xc0220009)" in said
-    assert "Traceback" not in said
+    assert done.exit_code == 1, done.text[-3000:]
+    started = "The driver 'failing' did not start: DriverEntry returned STATUS_FWP_ALREADY_EXISTS (0xc0220009)"
+    assert started in done.text
+    assert "Traceback" not in done.text
     nothing_is_left()
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
+from tests.running import run_scenarios
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(__file__).parent / "crash"
@@ -106,16 +102,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
         subprocess.run([*command, f"-L{ROOT / 'drivers' / 'build'}", "-lfwpkclnt", "-lntoskrnl"], check=True)
     scenarios = folder / "test_crashes.py"
     scenarios.write_text(SCENARIOS)
-    out = folder / "out"
-    run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--out", out, scenarios],
-        cwd=ROOT,
-        env={**os.environ, "CRASH_DRIVERS": str(folder)},
-        deadline=Deadline(1400),
-        check=False,
-    )
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    return {str(record["scenario"]).partition("::")[2]: record for record in records if record["record"] == "result"}
+    return run_scenarios(folder / "out", scenarios, seconds=1400, CRASH_DRIVERS=str(folder)).by_name
 
 
 @pytest.mark.parametrize("name", CODES)

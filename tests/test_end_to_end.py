@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.hypervisor import connect, leftovers
-from harness.process import run
-from harness.waiting import Deadline
 from tests.guest.test_state_xml import allowed
-
-ROOT = Path(__file__).parents[1]
+from tests.running import FinishedRun, run_scenarios
 
 # One that is wrong on purpose: the driver redirects, so the claim that the connect goes to its station must fail.
 WRONG = '''
@@ -41,51 +36,38 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """Exit code, terminal text and results folder of one run that has the wrong scenario among the right."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A run that has the wrong scenario among the right."""
     leftovers.clean()  # of runs that were killed before: what is found afterwards is this run's
     folder = tmp_path_factory.mktemp("run")
     wrong = folder / "test_wrong.py"
     wrong.write_text(WRONG)
-    out = folder / "out"
     chosen = ["scenarios/redirect", "scenarios/callout", wrong, "-k", "not veto and not concurrent"]
-    done = run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--out", out, *chosen],
-        cwd=ROOT,
-        deadline=Deadline(1400),
-        check=False,
-    )
-    return done.exit_code, done.stdout + done.stderr, out
+    return run_scenarios(folder / "out", *chosen, seconds=1400)
 
 
-def results(out: Path) -> list[dict[str, object]]:
-    lines = (out / "results.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["record"] == "result"]
-
-
-def test_only_the_wrong_scenario_fails(finished: tuple[int, str, Path]) -> None:
-    _, text, out = finished
-    outcomes = {str(record["scenario"]): record["outcome"] for record in results(out)}
+def test_only_the_wrong_scenario_fails(finished: FinishedRun) -> None:
+    outcomes = {str(record["scenario"]): record["outcome"] for record in finished.results}
     wrong = {name: outcome for name, outcome in outcomes.items() if "test_wrong" in name}
-    assert list(wrong.values()) == ["FAIL"], text[-5000:]
+    assert list(wrong.values()) == ["FAIL"], finished.text[-5000:]
     others = {name: outcome for name, outcome in outcomes.items() if name not in wrong}
     assert len(others) >= 25
-    assert {name: outcome for name, outcome in others.items() if outcome != "PASS"} == {}, text[-5000:]
+    assert {name: outcome for name, outcome in others.items() if outcome != "PASS"} == {}, finished.text[-5000:]
 
 
-def test_a_failure_of_the_driver_ends_with_code_1(finished: tuple[int, str, Path]) -> None:
-    assert finished[0] == 1, finished[1][-5000:]
+def test_a_failure_of_the_driver_ends_with_code_1(finished: FinishedRun) -> None:
+    assert finished.exit_code == 1, finished.text[-5000:]
 
 
-def test_the_failure_says_what_was_wanted_and_seen(finished: tuple[int, str, Path]) -> None:
-    (message,) = [str(record["message"]) for record in results(finished[2]) if "test_wrong" in str(record["scenario"])]
+def test_the_failure_says_what_was_wanted_and_seen(finished: FinishedRun) -> None:
+    (message,) = [str(record["message"]) for record in finished.results if "test_wrong" in str(record["scenario"])]
     assert "198.51.100.5" in message
     assert "wanted" in message
     assert "timeline.txt" in message
 
 
-def test_the_failure_has_the_state_of_the_filter_engine(finished: tuple[int, str, Path]) -> None:
-    (record,) = [record for record in results(finished[2]) if "test_wrong" in str(record["scenario"])]
+def test_the_failure_has_the_state_of_the_filter_engine(finished: FinishedRun) -> None:
+    (record,) = [record for record in finished.results if "test_wrong" in str(record["scenario"])]
     root = allowed((Path(str(record["folder"])) / "wfp-state.xml").read_bytes())
     assert root.findtext("guest") == "reference"
     (rule,) = root.findall("layers/item/filters/item[rawContext='1']")
@@ -97,16 +79,16 @@ def test_the_failure_has_the_state_of_the_filter_engine(finished: tuple[int, str
     assert root.findall("unread/item") == []
 
 
-def test_every_result_names_its_guest_and_keeps_its_evidence(finished: tuple[int, str, Path]) -> None:
-    for record in results(finished[2]):
+def test_every_result_names_its_guest_and_keeps_its_evidence(finished: FinishedRun) -> None:
+    for record in finished.results:
         assert record["guest"] == "reference"
         folder = Path(str(record["folder"]))
         for name in ("frames.pcapng", "events.jsonl", "steps.jsonl", "serial.log", "timeline.txt"):
             assert (folder / name).is_file(), f"{folder} lacks {name}"
 
 
-def test_nothing_is_left_running(finished: tuple[int, str, Path]) -> None:
-    assert finished[0] in {0, 1}
+def test_nothing_is_left_running(finished: FinishedRun) -> None:
+    assert finished.exit_code in {0, 1}
     connection = connect()
     try:
         assert leftovers.find(connection) == []

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
-
-ROOT = Path(__file__).parents[1]
+from tests.running import run_scenarios
 
 SCENARIOS = '''
 """Each but the last two ends in a hang of the driver; the last finds a sound guest."""
@@ -75,16 +69,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
     folder = tmp_path_factory.mktemp("hang")
     scenarios = folder / "test_hangs.py"
     scenarios.write_text(SCENARIOS)
-    out = folder / "out"
-    run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--out", out, scenarios],
-        cwd=ROOT,
-        env=os.environ,
-        deadline=Deadline(1400),
-        check=False,
-    )
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    return {str(record["scenario"]).partition("::")[2]: record for record in records if record["record"] == "result"}
+    return run_scenarios(folder / "out", scenarios, seconds=1400).by_name
 
 
 @pytest.mark.parametrize("name", HANGS)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
+from tests.running import run_scenarios
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(__file__).parent / "management" / "manage.c"
@@ -82,24 +79,16 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.rule("W011", "W056", "W067")
-def test_a_management_program_works_in_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_management_program_works_in_the_guest(tmp_path: Path) -> None:
     """The program's own checks hold, and what it adds acts on traffic."""
     compiler = shutil.which("x86_64-w64-mingw32-gcc")
     if compiler is None:
         pytest.skip("no mingw-w64 here")
-    program, scenarios, out = tmp_path / "manage.exe", tmp_path / "test_manage.py", tmp_path / "out"
+    program, scenarios = tmp_path / "manage.exe", tmp_path / "test_manage.py"
     flags = ["-std=gnu11", "-D_WIN32_WINNT=0x0A00", "-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([compiler, *flags, "-o", program, SOURCE, "-lfwpuclnt", "-lws2_32"], check=True)
     scenarios.write_text(SCENARIOS)
-    monkeypatch.setenv("MANAGE_PROGRAM", os.fspath(program))
 
-    run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--out", out, scenarios],
-        cwd=ROOT,
-        deadline=Deadline(1100),
-        check=False,
-    )
+    done = run_scenarios(tmp_path / "out", scenarios, seconds=1100, MANAGE_PROGRAM=os.fspath(program))
 
-    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    results = [record for record in records if record["record"] == "result"]
-    assert [(record["outcome"], record["message"]) for record in results] == [("PASS", "")] * 3
+    assert [(record["outcome"], record["message"]) for record in done.results] == [("PASS", "")] * 3, done.text[-4000:]

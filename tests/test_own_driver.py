@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
+from tests.running import run_scenarios
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(__file__).parent / "own_driver"
@@ -58,19 +55,12 @@ def portblock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_driver_without_the_control_interface_is_run_by_its_own_scenarios(portblock: Path, tmp_path: Path) -> None:
     """What needs no control interface passes, what needs it is skipped with that reason."""
-    scenarios, out = tmp_path / "test_portblock.py", tmp_path / "out"
+    scenarios = tmp_path / "test_portblock.py"
     shutil.copy(SOURCES / "scenarios.py", scenarios)
 
-    done = run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--driver", portblock, "--out", out, scenarios],
-        cwd=ROOT,
-        deadline=Deadline(1100),
-        check=False,
-    )
+    done = run_scenarios(tmp_path / "out", "--driver", portblock, scenarios, seconds=1100)
 
-    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    results = [record for record in records if record["record"] == "result"]
-    assert sorted((r["outcome"], r["message"]) for r in results) == [  # machines end theirs in any order
+    assert sorted((r["outcome"], r["message"]) for r in done.results) == [  # machines end theirs in any order
         ("PASS", ""),
         ("PASS", ""),
         ("PASS", ""),

@@ -10,10 +10,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -28,11 +26,11 @@ from harness.images.install.rehearsal import build_installer
 from harness.images.install.resume import find_unfinished
 from harness.link import StreamLink
 from harness.media import write_answer_cd
+from harness.ownership import temporary_folder
 from harness.process import run
 from harness.waiting import Deadline
+from tests.running import ROOT, WFP_HIL, run_scenarios
 
-ROOT = Path(__file__).parents[1]
-WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 PROFILE = load_profile("rehearsal")
 INSTALL_SECONDS = 1200
 
@@ -48,10 +46,12 @@ def medium() -> Path:
 @pytest.fixture(scope="module")
 def cache(medium: Path) -> Iterator[Path]:
     """A cache of these tests' own, where the user that QEMU runs as may pass."""
-    with TemporaryDirectory(prefix="wfp-hil-test-", dir="/var/tmp") as name, pytest.MonkeyPatch.context() as patch:
-        Path(name).chmod(0o711)
-        patch.setenv("WFP_HIL_CACHE", name)
-        yield Path(name)
+    with (
+        temporary_folder("test", beside=Path("/var/tmp"), passable=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("WFP_HIL_CACHE", str(folder))
+        yield folder
         leftovers.clean()
         for unfinished in find_unfinished():
             unfinished.remove()  # with the TPM that libvirt keeps for it elsewhere
@@ -166,14 +166,11 @@ def test_the_image_boots_is_reached_and_put_back_in_place(built, cache, tmp_path
 
 
 def test_a_run_takes_the_installed_guest_as_any_other(built, cache, tmp_path):
-    done = run(
-        [WFP_HIL, "run", "--guest", "rehearsal", "--out", tmp_path / "out", "scenarios/redirect", "-k", "proxy"],
-        cwd=ROOT,
-        deadline=Deadline(INSTALL_SECONDS),
-        check=False,
-    )
+    words = ("--guest", "rehearsal", "scenarios/redirect", "-k", "proxy")
 
-    assert done.exit_code == 0, done.stdout + done.stderr
+    done = run_scenarios(tmp_path / "out", *words, seconds=INSTALL_SECONDS)
+
+    assert done.exit_code == 0, done.text
 
 
 @pytest.fixture

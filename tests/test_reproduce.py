@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,8 @@ from harness.process import run
 from harness.traffic.address import pack_address
 from harness.waiting import Deadline
 from tests.reproduce.stories import GUEST, PEER, Story
+from tests.running import ROOT, WFP_HIL, results_of
 
-ROOT = Path(__file__).parents[1]
 GUEST6, PEER6 = "fd00:1::5", "2001:db8:7::7"
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
@@ -48,7 +46,7 @@ def test_a_capture_is_played_again(tmp_path: Path) -> None:
     field_capture().capture().write(capture)
     done = run(
         [
-            *(Path(sys.executable).parent / "wfp-hil", "reproduce", capture, "--out", out, "--history", "off"),
+            *(WFP_HIL, "reproduce", capture, "--out", out, "--history", "off"),
             *("--guest-address", GUEST, "--guest-address", GUEST6),
         ],
         cwd=ROOT,
@@ -58,8 +56,7 @@ def test_a_capture_is_played_again(tmp_path: Path) -> None:
     text = done.stdout + done.stderr
     assert done.exit_code == 0, text[-5000:]
     assert "The guest plays 10.0.0.5 and fd00:1::5: as it was asked for." in text
-    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    (result,) = [record for record in records if record["record"] == "result"]
+    (result,) = results_of(out)
     assert result["outcome"] == "PASS", text[-5000:]
     told = [departure["text"] for departure in result["departures"]]
     assert [text for text in told if "More acknowledgements" not in text] == [

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
+from tests.running import ROOT, run_scenarios
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "vm-images" / "reference" / "model"
 UNDER_TEST = "bad-W119-each-time"
 
@@ -102,17 +96,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
     subprocess.run(["make", "-s", "-C", MODEL, "bad"], check=True, capture_output=True)
     driver = folder / f"{UNDER_TEST}.sys"  # the misdeed is chosen by the name of the service, and that by the file's
     shutil.copy(MODEL / "build" / "bad" / "bad.sys", driver)
-    scenarios, out = folder / "test_misdeeds.py", folder / "out"
+    scenarios = folder / "test_misdeeds.py"
     scenarios.write_text(SCENARIOS)
-    run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--driver", driver, "--out", out, scenarios],
-        cwd=ROOT,
-        env={**os.environ, "BAD_DRIVER": str(driver), "BAD_DRIVERS": " ".join(f"bad-{name}" for name in TOLD)},
-        deadline=Deadline(1400),
-        check=False,
-    )
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    return {str(record["scenario"]).partition("::")[2]: record for record in records if record["record"] == "result"}
+    variables = {"BAD_DRIVER": str(driver), "BAD_DRIVERS": " ".join(f"bad-{name}" for name in TOLD)}
+    return run_scenarios(folder / "out", "--driver", driver, scenarios, seconds=1400, **variables).by_name
 
 
 def test_the_scenario_fails_with_rule_call_function_and_line(results: dict[str, dict[str, object]]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.process import Completed, run
 from harness.waiting import Deadline
+from tests.running import ROOT, WFP_HIL, results_of
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "vm-images" / "reference" / "model"
 SCENARIOS = ROOT / "scenarios" / "certification"
 CHOSEN = "left_when_it_goes or names_company or names_its_provider"
@@ -32,21 +30,15 @@ def test_a_driver_that_breaks_requirements_fails_them(tmp_path: Path) -> None:
     answers, out = tmp_path / "driver.toml", tmp_path / "out"
 
     def wfp_hil(*words: object) -> Completed:
-        program = Path(sys.executable).parent / "wfp-hil"
         environment = {**os.environ, "COLUMNS": "200"}
-        return run([program, *map(str, words)], cwd=ROOT, env=environment, deadline=Deadline(800), check=False)
+        return run([WFP_HIL, *map(str, words)], cwd=ROOT, env=environment, deadline=Deadline(800), check=False)
 
     wfp_hil("cert", "init", driver, "--yes", "--to", answers)
     asked = ("--answers", answers, "--scenarios", SCENARIOS)
     wfp_hil("cert", "run", *asked, "--machines", "1", "--history", "off", "--out", out, "-k", CHOSEN)
     shown = wfp_hil("cert", *asked, "--results", out, "--to-do").stdout
 
-    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    outcomes = {
-        record["scenario"].partition("::")[2]: (record["outcome"], record["message"])
-        for record in records
-        if record["record"] == "result"
-    }
+    outcomes = {r["scenario"].partition("::")[2]: (r["outcome"], r["message"]) for r in results_of(out)}
     assert outcomes["test_nothing_of_the_driver_is_left_when_it_goes"][0] == "FAIL"
     assert "filters left: 'left'" in outcomes["test_nothing_of_the_driver_is_left_when_it_goes"][1]
     assert outcomes["test_a_provider_names_company_and_product"][0] == "FAIL"

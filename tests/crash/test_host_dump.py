@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.process import run
-from harness.waiting import Deadline
+from tests.running import ROOT, run_scenarios
 
-ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "vm-images" / "reference" / "guest.toml"
 MIB = 1 << 20
 ELF_X64_LITTLE, ET_CORE, EM_X86_64, PT_LOAD, PT_NOTE = b"\x7fELF\x02\x01", 4, 62, 1, 4
@@ -29,14 +25,10 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     profile = folder / "guest.toml"
     profile.write_text(PROFILE.read_text().replace("[machine]\n", '[machine]\nvideo = "vga"\n'))
     out = folder / "out"
-    program = Path(sys.executable).parent / "wfp-hil"
-    words = ["--guest", profile, "--machines", "1", "--cold", "--out", out, "--host-dump", "-k", "receive"]
-    done = run(
-        [program, "run", *words, "scenarios/crash"], cwd=ROOT, env=os.environ, deadline=Deadline(800), check=False
-    )
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    (result,) = [record for record in records if record["record"] == "result"]
-    assert result["outcome"] == "PASS", f"{result['message']}\n{done.stdout}"
+    words = ["--guest", profile, "--machines", "1", "--cold", "--host-dump", "-k", "receive"]
+    done = run_scenarios(out, *words, "scenarios/crash", seconds=800)
+    (result,) = done.results
+    assert result["outcome"] == "PASS", f"{result['message']}\n{done.text}"
     yield Path(result["folder"])
     for dump in out.rglob("host-memory.elf"):
         dump.unlink()

@@ -21,10 +21,10 @@ from harness.config.directories import cache_root
 from harness.hypervisor import connect
 from harness.process import Completed, run
 from harness.waiting import Deadline, wait_for
+from tests.running import ROOT, WFP_HIL
 
 DISK_MB = 1500
 _HIDDEN = ("/run", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu")
-WFP_HIL = Path(sys.executable).parent / "wfp-hil"
 
 
 def is_private() -> bool:
@@ -35,8 +35,7 @@ def is_private() -> bool:
 def run_there(folder: Path, *words: str | Path, seconds: float = 800) -> tuple[Completed, dict[str, list[str]]]:
     """Run a command on a ground of its own; what it printed, and what was left."""
     argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.faults.ground"]
-    root = Path(__file__).parents[2]
-    done = run([*argv, folder, str(seconds), *words], cwd=root, deadline=Deadline(seconds + 60), check=False)
+    done = run([*argv, folder, str(seconds), *words], cwd=ROOT, deadline=Deadline(seconds + 60), check=False)
     left = folder / "left.json"
     return done, json.loads(left.read_text()) if left.is_file() else {}
 
@@ -53,7 +52,7 @@ def main(folder: Path, seconds: float, words: list[str]) -> int:
         options = f"size={DISK_MB}m,mode=0755"
         run(["mount", "-t", "tmpfs", "-o", options, "wfp-hil-faults", place])
     shutil.copyfile(usual / "state" / "accelerator.json", own / "state" / "accelerator.json")
-    os.environ |= {"WFP_HIL_CACHE": str(own), "PYTHONPATH": str(Path(__file__).parents[2])}
+    os.environ |= {"WFP_HIL_CACHE": str(own), "PYTHONPATH": str(ROOT)}
     os.environ.pop("WFP_HIL_LIBVIRT_URI", None)
     try:
         done = run(words, deadline=Deadline(seconds), check=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import ROOT, SCENARIOS, WFP_HIL, chaos
+from benchmarks.chaos import SCENARIOS, chaos
 from harness.process import run, start
 from harness.waiting import Deadline, wait_for
+from tests.running import ROOT, WFP_HIL, results_of
 
 RUN_SECONDS = 600
 
@@ -45,8 +45,7 @@ def test_two_runs_and_a_clean_do_not_disturb_each_other(tmp_path: Path) -> None:
 
     for out, one in zip(outs, runs, strict=True):
         said = (tmp_path / f"{out.name}.txt").read_text()
-        records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-        outcomes = [record["outcome"] for record in records if record["record"] == "result"]
+        outcomes = [record["outcome"] for record in results_of(out)]
         assert one.returncode == 0, said[-3000:]
         assert len(outcomes) >= 2
         assert set(outcomes) == {"PASS"}, said[-3000:]

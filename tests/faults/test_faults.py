@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import WFP_HIL, run_there
+from tests.faults.ground import run_there
 from tests.faults.table import FAULTS, Fault, is_told
+from tests.running import WFP_HIL, results_of
 
 pytestmark = [
     pytest.mark.vm,
@@ -25,8 +25,7 @@ class Finished:
         inside = shutil.copy(Path(__file__).with_name("inside.py"), folder / "test_inside.py")
         self.run, self.left = run_there(folder, WFP_HIL, "run", "--machines", "1", "--out", out, inside)
         self.text = self.run.stdout + self.run.stderr
-        lines = (out / "results.jsonl").read_text().splitlines()
-        self.records = [record for record in map(json.loads, lines) if record["record"] == "result"]
+        self.records = results_of(out)
 
     def attempts(self, fault: Fault) -> list[dict[str, str]]:
         return [record for record in self.records if f"[{fault.name}]" in record["scenario"]]

@@ -164,6 +164,12 @@ def test_a_temporary_folder_takes_away_what_killed_owners_left_beside_it(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("passable", "mode"), [(False, 0o700), (True, 0o711)])
+def test_nobody_else_reads_a_temporary_folder_and_others_pass_it_where_they_are_to(tmp_path, passable, mode):
+    with temporary_folder("test", beside=tmp_path, passable=passable) as folder:
+        assert folder.stat().st_mode & 0o777 == mode
+
+
 START_AND_DIE = """
 import os, signal, sys
 from harness.process import start

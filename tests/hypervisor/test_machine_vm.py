@@ -18,6 +18,7 @@ from harness.config import load_profile
 from harness.errors import HostError, MachineError, MachineLost, UsageError
 from harness.hypervisor import Condition, NicSpec, Way, connect, leftovers, open_machine
 from harness.hypervisor.qemu_process import find_processes
+from harness.ownership import temporary_folder
 from harness.process import find_tool
 from harness.waiting import Deadline, wait_for
 
@@ -40,12 +41,8 @@ def _libvirt():
 @pytest.fixture
 def cache(monkeypatch):
     """A cache of this test's own, where the user that QEMU runs as can read it."""
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="wfp-hil-test-", dir="/var/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        monkeypatch.setenv("WFP_HIL_CACHE", name)
+    with temporary_folder("test", beside=Path("/var/tmp"), passable=True) as folder:
+        monkeypatch.setenv("WFP_HIL_CACHE", str(folder))
         yield folder
 
 

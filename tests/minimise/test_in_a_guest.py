@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,13 +13,10 @@ from harness.minimise.kept import CAPTURE, SCENARIO
 from harness.plugin.bisecting import bisect_on_guests
 from harness.plugin.minimising import Wish, minimise_on_guests
 from harness.plugin.options import RunOptions
-from harness.process import run
 from harness.reproduce import Settings
-from harness.waiting import Deadline
 from tests.minimise.field import field_capture
 from tests.minimise.planted.builds import FIRST_BAD, REFUSING, build_series, can_build
-
-ROOT = Path(__file__).parents[2]
+from tests.running import run_scenarios
 
 pytestmark = [
     pytest.mark.vm,
@@ -64,15 +58,10 @@ def test_a_planted_fault_is_minimised_written_down_and_bisected(open_folder: Pat
     assert found.verdict.crash.symbol == "release_ledger"
     assert (open_folder / "out" / CAPTURE).is_file()
 
-    done = run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--driver", bad, "--out", open_folder / "run",
-         "--machines", "1", open_folder / "out" / SCENARIO],
-        cwd=ROOT, env=dict(os.environ), deadline=Deadline(600), check=False,
-    )  # fmt: skip
-    records = [json.loads(line) for line in (open_folder / "run" / "results.jsonl").read_text().splitlines()]
-    results = [record for record in records if record["record"] == "result"]
-    assert [result["outcome"] for result in results] == ["CRASH"], results
-    assert "release_ledger" in results[0]["message"]
+    words = ("--driver", bad, "--machines", "1", open_folder / "out" / SCENARIO)
+    done = run_scenarios(open_folder / "run", *words, seconds=600)
+    assert [result["outcome"] for result in done.results] == ["CRASH"], done.text[-4000:]
+    assert "release_ledger" in done.results[0]["message"]
     assert done.exit_code == 1
 
     finding = bisect_on_guests(

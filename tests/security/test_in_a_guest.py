@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.images import ensure
-from harness.process import run
-from harness.waiting import Deadline
-
-ROOT = Path(__file__).parents[2]
+from tests.running import FinishedRun, run_scenarios
 
 SCENARIOS = '''
 """What nobody is to reach."""
@@ -142,47 +138,33 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """Exit code, terminal text and results folder of a run of the scenarios above."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A run of the scenarios above."""
     folder = tmp_path_factory.mktemp("run")
     scenarios = folder / "test_closed.py"
     scenarios.write_text(SCENARIOS)
-    out = folder / "out"
-    done = run(
-        [Path(sys.executable).parent / "wfp-hil", "run", "--machines", "1", "--out", out, scenarios],
-        cwd=ROOT,
-        deadline=Deadline(800),
-        check=False,
-    )
-    return done.exit_code, done.stdout + done.stderr, out
+    return run_scenarios(folder / "out", "--machines", "1", scenarios, seconds=800)
 
 
-def outcomes(out: Path) -> dict[str, object]:
-    records = map(json.loads, (out / "results.jsonl").read_text().splitlines())
-    return {r["scenario"].rpartition("::")[2]: r["outcome"] for r in records if r["record"] == "result"}
-
-
-def test_all_is_closed(finished: tuple[int, str, Path]) -> None:
-    code, text, out = finished
-    assert outcomes(out) == {
+def test_all_is_closed(finished: FinishedRun) -> None:
+    assert {name: record["outcome"] for name, record in finished.by_name.items()} == {
         "test_the_guest_reaches_nothing": "PASS",
         "test_no_process_shows_a_secret": "PASS",
         "test_other_users_get_nowhere": "PASS",
         "test_qemu_listens_on_loopback_alone": "PASS",
-    }, text[-5000:]
-    assert code == 0
+    }, finished.text[-5000:]
+    assert finished.exit_code == 0
 
 
-def test_nothing_of_a_run_holds_a_secret(finished: tuple[int, str, Path]) -> None:
-    _, text, out = finished
+def test_nothing_of_a_run_holds_a_secret(finished: FinishedRun) -> None:
     secrets = ensure("reference").secrets
     words = [json.loads((secrets / "winrm.json").read_text())["password"]]
     words += [line for line in (secrets / "ssh_key").read_text().splitlines() if len(line) > 40 and "-----" not in line]
     assert len(words) >= 3
-    files = [path for path in out.rglob("*") if path.is_file()]
+    files = [path for path in finished.out.rglob("*") if path.is_file()]
     assert {"results.jsonl", "junit.xml", "serial.log", "frames.pcapng", "steps.jsonl"} <= {p.name for p in files}
     for word in words:
-        assert word not in text
+        assert word not in finished.text
         assert [str(path) for path in files if word.encode() in path.read_bytes()] == []
     logs = Path("/var/log/libvirt/qemu")
     if os.geteuid() == 0 and logs.is_dir():
