@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,36 @@ def test_a_guest_that_leaves_with_the_agreed_code_proves_kvm(fake_qemu, node):
     assert found.domain_type == "kvm"
 
 
+UNDER_TCG = 'case "$*" in *"-accel tcg"*) {}; exit 67;; esac'
+
+
 def test_a_guest_that_hangs_means_tcg(fake_qemu, node):
-    found = accelerator.probe(fake_qemu("exec tail -f /dev/null"), node=node, seconds=0.3)
+    found = accelerator.probe(fake_qemu(UNDER_TCG.format(":") + "\nexec tail -f /dev/null"), node=node, seconds=0.3)
 
     assert found.kind == "tcg"
     assert found.domain_type == "qemu"
-    assert found.reason == f"{node} opens, but a guest of four instructions did not end within 0.3 s."
+    said = r" opens, but a guest of four instructions did not end within \S+ s; under TCG it took \S+ s\."
+    assert re.fullmatch(re.escape(str(node)) + said, found.reason), found.reason
+
+
+def test_where_qemu_starts_slowly_kvm_has_another_try(fake_qemu, node, tmp_path):
+    """A second under TCG gives it five."""
+    slow = "exec tail -f /dev/null"
+    body = f"{UNDER_TCG.format('sleep 1')}\n[ $(wc -l < {tmp_path}/runs) = 1 ] && {slow}\nexit 67"
+
+    found = accelerator.probe(fake_qemu(body), node=node, seconds=0.3)
+
+    assert found.kind == "kvm"
+    assert (tmp_path / "runs").read_text().count("run") == 3
+
+
+def test_a_qemu_that_does_nothing_at_all_is_told(fake_qemu, node, monkeypatch):
+    monkeypatch.setattr(accelerator, "_TCG_SECONDS", 0.3)
+
+    found = accelerator.probe(fake_qemu("exec tail -f /dev/null"), node=node, seconds=0.3)
+
+    assert found.kind == "tcg"
+    assert found.reason.startswith("KVM could not be tried: ")
 
 
 @pytest.mark.parametrize("code", [0, 1, 134])
