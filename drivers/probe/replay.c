@@ -34,7 +34,7 @@ typedef struct trouble { unsigned number; int channel; char text[120]; } trouble
 
 typedef struct stray { SOCKET socket; int listener; struct sockaddr_storage peer; int length; } stray;
 
-/* One script at a time. The worker alone touches all of it while it runs, but for `skip`, `stop` and the three words below. */
+/* One script at a time. The worker alone touches all of it while it runs, but for `skip` and the volatile words. */
 static struct {
     char *file;
     size_t size;
@@ -47,7 +47,8 @@ static struct {
     int stray_count;
     trouble troubles[MAX_TROUBLES];
     int trouble_count;
-    volatile LONG number, waits, done, running, stop;
+    volatile LONG number, waits, done, running, stop, released;
+    HANDLE changed;                 /* set when `released` or a `skip` is */
     ULONGLONG started;
     char problem[160];
 } script;
@@ -287,6 +288,13 @@ static void end_step(int number, const char *verb)
     close_socket(&of->socket);
 }
 
+/* Until the harness says so. It waits for nobody meanwhile: the channel is not to be given up for it. */
+static void hold_step(const channel *of, LONG wanted)
+{
+    while (script.released < wanted && !given_up(of))
+        WaitForSingleObject(script.changed, SLICE_MS);
+}
+
 /* A datagram goes to whom it is from; one from nobody the script knows is dropped. */
 static void heard_step(int number, LONG64 wanted)
 {
@@ -428,6 +436,8 @@ static bool take(char *words[WORDS], int count, bool keeps_time)
         heard_step(number, (LONG64)first);
     else if (!strcmp(verb, "sendto") && count >= 6 && of->kind == PAIR)
         send_to_step(number, first, second);
+    else if (!strcmp(verb, "hold") && count >= 5)
+        hold_step(of, (LONG)first);
     else if (!strcmp(verb, "shutdown") || !strcmp(verb, "close") || !strcmp(verb, "abort"))
         end_step(number, verb);
     else
@@ -451,6 +461,8 @@ static void forget(void)
         close_socket(&script.channels[i].socket);
     for (int i = 0; i < script.stray_count; i++)
         close_socket(&script.strays[i].socket);
+    if (script.changed)
+        CloseHandle(script.changed);
     free(script.channels);
     free(script.file);
     memset(&script, 0, sizeof script);
@@ -497,9 +509,14 @@ static bool load(const char *path)
         return false;
     }
     script.steps = script.file;
+    script.changed = CreateEventA(NULL, FALSE, FALSE, NULL);
+    if (!script.changed) {
+        snprintf(script.problem, sizeof script.problem, "There is no event to be had: error %lu.", GetLastError());
+        return false;
+    }
     line = next_line(&script.steps);
-    if (!line || sscanf(line, "wfp-replay 1 %lu", &begin) != 1 || begin < 1 || begin > script.size) {
-        snprintf(script.problem, sizeof script.problem, "The file is no script of version 1.");
+    if (!line || sscanf(line, "wfp-replay 2 %lu", &begin) != 1 || begin < 1 || begin > script.size) {
+        snprintf(script.problem, sizeof script.problem, "The file is no script of version 2.");
         return false;
     }
     script.file[begin - 1] = '\0'; /* the new line behind the last step: what follows is no text */
@@ -605,8 +622,16 @@ bool replay_op(const char *op, json_request *request)
         reply_send(&text);
     } else if (!strcmp(op, "replay_skip")) {
         int number = (int)json_number(request, "channel", -1);
-        if (number >= 0 && number < script.count)
+        if (number >= 0 && number < script.count) {
             InterlockedExchange(&script.channels[number].skip, 1);
+            SetEvent(script.changed);
+        }
+        reply_ok(request);
+    } else if (!strcmp(op, "replay_release")) {
+        if (script.changed) {
+            InterlockedExchange(&script.released, (LONG)json_number(request, "hold", 0));
+            SetEvent(script.changed);
+        }
         reply_ok(request);
     } else {
         return false;

@@ -56,6 +56,9 @@ class GuestSide(Protocol):
     def skip(self, channel: int) -> None:
         """Have it wait for this channel no longer, and end its connection."""
 
+    def release(self, hold: int) -> None:
+        """Let it go on behind this step of its script, and all such before it."""
+
     def result(self, deadline: Deadline) -> GuestResult:
         """Wait for the end of the script."""
 
@@ -89,6 +92,10 @@ class ProbeGuest:
     def skip(self, channel: int) -> None:
         """One round trip."""
         self._probe.request("replay_skip", channel=channel)
+
+    def release(self, hold: int) -> None:
+        """One round trip."""
+        self._probe.request("replay_release", hold=hold)
 
     def result(self, deadline: Deadline) -> GuestResult:
         """Raises DeadlineExpired when the script has not ended by then."""

@@ -58,11 +58,12 @@ class Deed(StrEnum):
 
     SEND = "send"
     AWAIT = "await"
+    RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do, in order: send a packet of the other side, or wait for one of the guest."""
+    """One thing to do, in order: send a packet of the other side, wait for one of the guest, or let it take a step."""
 
     deed: Deed
     number: int
@@ -70,6 +71,7 @@ class Action:
     of: TcpPlan | DatagramPlan
     move: Move | None = None
     packet: Packet | None = None
+    hold: int = 0  # what is released
 
 
 @dataclass(slots=True)
@@ -264,6 +266,10 @@ class _Planning:
         if move.flags & RST and not due.closed and due.opened:
             self._flush(move.number)
             due.closed = True
+            if due.guest_sent or due.guest_fin:
+                # A reset throws away what has not left the guest yet: not before all of it has been seen.
+                hold = script.hold(move.number, of.channel)
+                self._actions.append(Action(Deed.RELEASE, move.number, move.time, of, hold=hold))
             script.step("abort", move.number, when, of.channel)
             self._act(Deed.AWAIT, of, move)
         elif move.flags & RST and not due.opened:

@@ -140,8 +140,10 @@ class Player:
             peer = self._peer(of)
             if action.deed is Deed.SEND:
                 self._send_move(action, of, peer)
-            else:
+            elif action.deed is Deed.AWAIT:
                 self._await_move(action, of, peer)
+            else:
+                self._guest.release(action.hold)
         elif action.deed is Deed.SEND and action.packet is not None:
             self._send_packet(action.packet, of)
         elif action.packet is not None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 from harness.link.headers import address_text, endpoint_text
 
-_HEADER = "wfp-replay 1 {:010d}\n"
+_HEADER = "wfp-replay 2 {:010d}\n"
 
 
 @dataclass(slots=True)
 class Script:
-    """Steps while they are put together; `channels` is how many numbers for sockets and peers have been given."""
+    """Steps while they are put together; `channels` and `holds` are how many numbers of each kind have been given."""
 
     channels: int = 0
+    holds: int = 0
     _before: list[str] = field(default_factory=list)
     _steps: list[str] = field(default_factory=list)
     _data: bytearray = field(default_factory=bytearray)
@@ -45,6 +46,12 @@ class Script:
     def step(self, verb: str, number: int, microseconds: int, channel: int, *words: object) -> None:
         """A step that belongs to a packet and, where the capture's timing is kept, is not taken before its time."""
         self._steps.append(" ".join(map(str, (verb, number, max(microseconds, 0), channel, *words))))
+
+    def hold(self, number: int, channel: int) -> int:
+        """A step that is over when the harness says so; gives the number by which it does."""
+        self.holds += 1
+        self.step("hold", number, 0, channel, self.holds)
+        return self.holds
 
     def send(self, verb: str, number: int, microseconds: int, channel: int, data: bytes, *words: object) -> None:
         """A step that sends bytes."""

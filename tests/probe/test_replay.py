@@ -137,6 +137,44 @@ def test_a_channel_that_is_given_up_holds_nothing_up(guest: ProbeGuest) -> None:
     assert guest.standing().is_done
 
 
+def test_a_held_step_is_taken_when_it_is_released_or_its_channel_given_up(guest: ProbeGuest) -> None:
+    script, port = Script(), free_port(socket.SOCK_DGRAM)
+    opened = script.udp(LOOPBACK, port)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((HERE, 0))
+        pair, lost = script.pair(opened, f"{HERE}:{other.getsockname()[1]}"), script.channel()
+        holds = []
+        for number, channel in enumerate((pair, pair, lost), 1):
+            holds.append(script.hold(number, channel))
+            script.send("sendto", number, 0, pair, b"%d" % number)
+        script.hold(4, pair)
+        guest.load(script.encode())
+        guest.start(keep_time=False)
+        said, deadline = [], Deadline(60)
+
+        def until(number: int) -> None:
+            while (standing := guest.standing()).number < number:
+                assert not deadline.expired, standing
+            assert standing.channel is None, "nothing is to be given up because the harness is late"
+            other.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    said.append(other.recv(100))
+
+        until(1)
+        assert said == []
+        guest.release(holds[1])
+        until(3)
+        assert said == [b"1", b"2"]
+        guest.skip(lost)
+        until(4)
+        assert said == [b"1", b"2", b"3"]
+        assert not guest.standing().is_done
+        guest.release(script.holds)
+        guest.result(Deadline(60))
+    assert guest.standing().is_done
+
+
 def test_what_does_not_work_is_told_with_its_packet(guest: ProbeGuest) -> None:
     script = Script()
     with socket.create_server((HERE, 0)) as server:
@@ -157,10 +195,10 @@ def test_what_does_not_work_is_told_with_its_packet(guest: ProbeGuest) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        b"", b"MZ\x90", b"wfp-replay 1 0000000999\ngo\nend\n", b"wfp-replay 2 0000000030\ngo\nend\n",
-        b"wfp-replay 1 0000000027\nend\n", b"wfp-replay 1 0000000044\nlisten -1 127.0.0.1:1\ngo\nend\n",
-        b"wfp-replay 1 0000000040\npair 0 70000 1.1.1.1:1\ngo\nend\n",
-        b"wfp-replay 1 0000000034\nlisten 1 x\ngo\nend\n",
+        b"", b"MZ\x90", b"wfp-replay 2 0000000999\ngo\nend\n", b"wfp-replay 3 0000000030\ngo\nend\n",
+        b"wfp-replay 2 0000000027\nend\n", b"wfp-replay 2 0000000044\nlisten -1 127.0.0.1:1\ngo\nend\n",
+        b"wfp-replay 2 0000000040\npair 0 70000 1.1.1.1:1\ngo\nend\n",
+        b"wfp-replay 2 0000000034\nlisten 1 x\ngo\nend\n",
     ],
 )  # fmt: skip
 def test_what_is_no_script_is_refused(guest: ProbeGuest, script: bytes) -> None:
@@ -171,7 +209,20 @@ def test_what_is_no_script_is_refused(guest: ProbeGuest, script: bytes) -> None:
 def test_steps_of_anything_do_no_harm(guest: ProbeGuest) -> None:
     script = Script()
     channel = script.channel()
-    for verb in ("send", "got", "eof", "ended", "heard", "sendto", "shutdown", "close", "abort", "accept", "nonsense"):
+    for verb in (
+        "send",
+        "got",
+        "eof",
+        "ended",
+        "heard",
+        "sendto",
+        "hold",
+        "shutdown",
+        "close",
+        "abort",
+        "accept",
+        "nonsense",
+    ):
         script.step(verb, 1, 0, channel, 1 << 60, 1 << 60)
     script.step("send", 1, 0, 1 << 20, 0, 1)
     guest.load(script.encode())

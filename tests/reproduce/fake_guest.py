@@ -43,6 +43,7 @@ class FakeGuest:
     waits: int | None = None
     done: bool = False
     over: bool = False
+    released: int = 0
 
     def __post_init__(self) -> None:
         self.hosts = Stations(self.link, guest_mac="02:00:c0:00:02:01", gateway=self.address, gateway6=self.address6)
@@ -80,6 +81,9 @@ class FakeGuest:
     def skip(self, channel: int) -> None:
         self._channel(str(channel)).skip = True
 
+    def release(self, hold: int) -> None:
+        self.released = hold
+
     def result(self, deadline: Deadline) -> GuestResult:
         self._thread.join(deadline.remaining())
         assert not self._thread.is_alive(), self.standing()
@@ -115,7 +119,10 @@ class FakeGuest:
         for verb, number, _, channel_number, *words in self.verbs:
             self.number = int(number)
             channel = self._channel(channel_number)
-            if not (channel.skip or self.over):
+            while verb == "hold" and not (channel.skip or self.over or self.released >= int(words[0])):
+                with self._changed:
+                    self._changed.wait(0.001)
+            if verb != "hold" and not (channel.skip or self.over):
                 with suppress(HarnessError):
                     self._take(verb, int(channel_number), channel, words)
         self.done = True

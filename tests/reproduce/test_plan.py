@@ -62,7 +62,7 @@ def test_packets_of_anything_give_a_plan_or_a_sentence(data: st.DataObject) -> N
     except (CaptureError, UsageError):
         return
     assert plan.actions
-    assert plan.script.encode().startswith(b"wfp-replay 1 ")
+    assert plan.script.encode().startswith(b"wfp-replay 2 ")
 
 
 def test_the_guest_waits_for_all_that_came_before_its_step() -> None:

@@ -212,6 +212,15 @@ def test_resets_of_either_side_are_played(stage: Stage, by_client: bool) -> None
     assert any(s.flags & RST for s in stage.segments(way))
 
 
+def test_a_reset_of_the_guest_comes_behind_all_that_it_sent(stage: Stage) -> None:
+    """A socket that is reset throws away what its window did not let out yet."""
+    story, data = Story(), bytes(range(256)) * 800
+    talk = story.tcp((PEER, 50000), (GUEST, 8080)).open().say(b"all").answer(data)
+    talk.reset(by_client=False)
+    assert texts(stage.play(story.capture())) == []
+    assert len({s.seq for s in stage.segments(Direction.FROM_GUEST) if s.payload}) * 1460 >= len(data) > 2 * 65535
+
+
 def test_a_refused_connection_is_refused_again(stage: Stage) -> None:
     story = Story()
     knock = story.tcp((PEER, 50000), (GUEST, 81))
