@@ -94,8 +94,8 @@ class ProbeGuest:
         self._probe.request("replay_skip", channel=channel)
 
     def release(self, hold: int) -> None:
-        """One round trip."""
-        self._probe.request("replay_release", hold=hold)
+        """Half a round trip: what comes of it is seen on the link."""
+        self._probe.start("replay_release", hold=hold)
 
     def result(self, deadline: Deadline) -> GuestResult:
         """Raises DeadlineExpired when the script has not ended by then."""
