@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.capture import Capture, read
-from harness.link.headers import ACK, PSH, RST
+from harness.link.headers import ACK, PSH, RST, SYN
 from harness.process import run
 from harness.traffic.address import pack_address
 from harness.waiting import Deadline
@@ -15,6 +15,7 @@ from tests.reproduce.stories import GUEST, PEER, Story
 from tests.running import ROOT, WFP_HIL, results_of
 
 GUEST6, PEER6 = "fd00:1::5", "2001:db8:7::7"
+SCANNED = range(31000, 31008)
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 def field_capture() -> Story:
     """Connections both ways, over both families, in the middle of which one began; datagrams and pings."""
     story = Story()
+    for port in SCANNED:
+        story.tcp((GUEST, port), (PEER, port)).open().segment(True, RST | ACK)
     story.udp((GUEST, 30053), (PEER, 53), b"where is it?")
     story.udp((PEER, 53), (GUEST, 30053), b"there")
     out = story.tcp((GUEST, 30001), (PEER, 80)).open().say(b"GET /login")
@@ -66,6 +69,12 @@ def test_a_capture_is_played_again(tmp_path: Path) -> None:
     guest, peer = pack_address("192.0.2.2"), pack_address(PEER)
     assert said(frames, guest) == b"answer " * 1000 + b"done"
     assert said(frames, peer) == b"question " * 300 + b"firstlate"
+    for port in SCANNED:  # connected, and reset at once: the guest's driver has to see them established all the same
+        flags = [
+            p.tcp.flags for p in frames.packets if p.tcp and p.ip and p.ip.source == guest if p.tcp.source_port == port
+        ]
+        assert flags[:2] == [SYN, ACK]
+        assert any(each & RST for each in flags)
 
 
 def said(frames: Capture, source: bytes) -> bytes:

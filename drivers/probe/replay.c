@@ -281,6 +281,7 @@ static void end_step(int number, const char *verb)
             tell(number, "Shutting down", WSAGetLastError());
         return;
     }
+    is_connected(number, false); /* what is closed on the way would never have been there */
     if (!strcmp(verb, "abort")) {
         struct linger now = {1, 0};
         setsockopt(of->socket, SOL_SOCKET, SO_LINGER, (char *)&now, sizeof now);
