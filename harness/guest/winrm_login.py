@@ -68,8 +68,16 @@ class _Context(ssl.SSLContext):
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """As the library does, and note the session."""
         kwargs["session"] = self.memory.session
-        wrapped = super().wrap_socket(sock, *args, **kwargs)
-        self.memory.learn(wrapped)
+        try:
+            wrapped = super().wrap_socket(sock, *args, **kwargs)
+        except OSError as error:
+            _close_half_made(error)
+            raise
+        try:
+            self.memory.learn(wrapped)
+        except BaseException:
+            wrapped.close()
+            raise
         return wrapped
 
 
@@ -124,6 +132,16 @@ class Login(HttpNtlmAuth):
         answer: requests.Response = adapter.send(request, **settings)
         self._is_in = answer.status_code != _UNAUTHORIZED
         return answer
+
+
+def _close_half_made(error: OSError) -> None:
+    """Python 3.11 and 3.12 leave the socket open that they were wrapping when they found its connection reset."""
+    step = error.__traceback__
+    while step is not None:
+        made = step.tb_frame.f_locals.get("self")
+        if isinstance(made, ssl.SSLSocket):
+            made.close()
+        step = step.tb_next
 
 
 def _header(token: bytes | None) -> str:
