@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from harness.nightly.night import nights
 from harness.nightly.state import read_state
 from harness.ownership import temporary_folder
 from harness.waiting import Deadline
+from tests.running import WFP_HIL
 
 _SECONDS = 1800.0
 _WAITING = Path(__file__).with_name("waiting")
@@ -53,7 +53,7 @@ def _makespan(words: list[str], cores: int) -> float:
     with temporary_folder("bench", passable=True) as folder:
         matrix = folder / "m.toml"
         matrix.write_text(_MATRIX.format(words=words, cores=cores))
-        argv = [Path(sys.executable).parent / "wfp-hil", "nightly", matrix, "--out", folder / "nights"]
+        argv = [WFP_HIL, "nightly", matrix, "--out", folder / "nights"]
         done = process.run([*argv, "--history", "off"], deadline=Deadline(_SECONDS), check=False)
         if done.exit_code:
             print(f"  the night ended with {done.exit_code}:\n{done.stderr[-2000:]}", flush=True)

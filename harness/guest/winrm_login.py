@@ -135,7 +135,7 @@ class Login(HttpNtlmAuth):
 
 
 def _close_half_made(error: OSError) -> None:
-    """Python 3.11 and 3.12 leave the socket open that they were wrapping when they found its connection reset."""
+    """Python 3.11 leaves the socket open that it was wrapping when it found its connection reset."""
     step = error.__traceback__
     while step is not None:
         made = step.tb_frame.f_locals.get("self")

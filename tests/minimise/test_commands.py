@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from harness.reproduce import Settings
 from tests.minimise.field import GUEST, field_capture
 from tests.minimise.ledger import CRASH, LOST, PASS
 from tests.minimise.planted.builds import FIRST_BAD, build, can_build
+from tests.running import WFP_HIL
 
 KEPT = Reproduction(
     guest="reference", driver="x.sys", driver_sha256=hashlib.sha256(b"MZdriver").hexdigest(), until="crash",
@@ -218,7 +218,6 @@ def test_attempts_are_made_until_one_is_what_is_looked_for(
     ],
 )
 def test_what_is_mistyped_costs_no_guest(tmp_path: Path, words: list[str], said: str) -> None:
-    program = Path(sys.executable).parent / "wfp-hil"
-    done = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([WFP_HIL, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
     assert said in " ".join(done.stderr.split())

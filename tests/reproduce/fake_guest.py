@@ -107,10 +107,10 @@ class FakeGuest:
     def _channel(self, number: str) -> Channel:
         return self.channels.setdefault(int(number), Channel())
 
-    def _until(self, number: int, reached: Callable[[], object]) -> None:
+    def _until(self, number: int, reached: Callable[[], object], *, is_told: bool = True) -> None:
         channel = self._channel(str(number))
         while not (channel.skip or self.over or reached()):
-            self.waits = number
+            self.waits = number if is_told else None
             with self._changed:
                 self._changed.wait(0.001)
         self.waits = None
@@ -119,10 +119,9 @@ class FakeGuest:
         for verb, number, _, channel_number, *words in self.verbs:
             self.number = int(number)
             channel = self._channel(channel_number)
-            while verb == "hold" and not (channel.skip or self.over or self.released >= int(words[0])):
-                with self._changed:
-                    self._changed.wait(0.001)
-            if verb != "hold" and not (channel.skip or self.over):
+            if verb == "hold":
+                self._until(int(channel_number), lambda hold=int(words[0]): self.released >= hold, is_told=False)
+            elif not (channel.skip or self.over):
                 with suppress(HarnessError):
                     self._take(verb, int(channel_number), channel, words)
         self.done = True
